@@ -1,0 +1,15 @@
+FROM golang:1.26.8 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN go mod download
+COPY . .
+RUN CGO_ENABLED=0 go build -trimpath -o /image/mediator ./mediator \
+ && mkdir -p /image/tmp /image/data /image/etc/ssl/certs \
+ && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/
+
+# Nothing but the static binary, the certificate authorities, a place for temporary files and one for data.
+FROM scratch
+COPY --from=build --chown=65532:65532 /image /
+USER 65532:65532
+ENTRYPOINT ["/mediator"]
+CMD ["--help"]

@@ -1,0 +1,39 @@
+# The everyday commands. Every target says what it does in "make help".
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help check fmt lint build test bench demo fuzz
+
+LINTER := go tool -modfile=tools/go.mod golangci-lint
+FUZZTIME ?= 60s
+
+help: ## Show this list.
+	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+
+check: fmt lint build test ## The gate: format, lint, build, race tests.
+
+fmt: ## Format the code.
+	$(LINTER) fmt ./...
+
+lint: ## Lint, and show that the import rules are held.
+	$(LINTER) run ./...
+	tools/check-import-rules.sh
+
+build: ## Build the static binary bin/mediator.
+	CGO_ENABLED=0 go build -trimpath -o bin/mediator ./mediator
+
+test: ## Run all tests with the race detector. No network, no services.
+	go test -race -shuffle=on ./...
+
+bench: ## Measure memory and time of a million values.
+	go run ./internal/bench
+
+demo: ## Watch a month of CHT totals arrive in a DHIS2, on stand-ins.
+	go run ./mediator demo
+
+fuzz: ## Run each fuzz test for FUZZTIME (60s).
+	@grep -rnoE --include='*_test.go' '^func Fuzz\w+' . | sed -E 's|/[^/]*:[0-9]+:func | |' | sort | while read -r package name; do \
+		echo "$$package $$name"; \
+		go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$package"; \
+	done

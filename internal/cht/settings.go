@@ -1,0 +1,139 @@
+package cht
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Settings is what the mediator needs of a CHT's settings.
+type Settings struct {
+	// DataSets are the ids of the DHIS2 data sets that the CHT knows, in its order.
+	DataSets []string
+	// Targets are the targets that have a DHIS2 data element.
+	Targets []Target
+	// MonthStartDate is the day on which a reporting month begins, 1 to 31.
+	MonthStartDate int
+	// NepaliMonths means that the CHT counts in months of the Nepali calendar (5.3 and later).
+	NepaliMonths bool
+}
+
+// Target is one CHT target that feeds a DHIS2 data element.
+type Target struct {
+	ID                                                              string
+	DataSet, DataElement, CategoryOptionCombo, AttributeOptionCombo string
+	// Listed means that the target names its elements in a list, which the export leaves out wholly.
+	Listed bool
+}
+
+// For says whether the target belongs to a data set: one without a data set belongs to all.
+func (t Target) For(dataSet string) bool { return t.DataSet == "" || t.DataSet == dataSet }
+
+// Settings asks for the settings (GET /api/v1/settings), which any account may read.
+func (c *Client) Settings(ctx context.Context) (*Settings, error) {
+	var document settingsDocument
+	if err := c.get(ctx, "read the CHT's settings", "/api/v1/settings", &document); err != nil {
+		return nil, err
+	}
+	return document.settings(), nil
+}
+
+type settingsDocument struct {
+	DataSets []struct {
+		ID string `json:"id"`
+	} `json:"dhis_data_sets"`
+	Tasks struct {
+		Targets struct {
+			Items []struct {
+				ID   string          `json:"id"`
+				DHIS json.RawMessage `json:"dhis"`
+			} `json:"items"`
+		} `json:"targets"`
+	} `json:"tasks"`
+	UHC struct {
+		MonthStartDate json.Number `json:"month_start_date"`
+		VisitCount     struct {
+			MonthStartDate json.Number `json:"month_start_date"`
+			NepaliMonths   bool        `json:"use_bikram_sambat_months"`
+		} `json:"visit_count"`
+	} `json:"uhc"`
+}
+
+type targetElement struct {
+	DataSet              string `json:"dataSet"`
+	DataElement          string `json:"dataElement"`
+	CategoryOptionCombo  string `json:"categoryOptionCombo"`
+	AttributeOptionCombo string `json:"attributeOptionCombo"`
+}
+
+func (d *settingsDocument) settings() *Settings {
+	s := &Settings{MonthStartDate: 1, NepaliMonths: d.UHC.VisitCount.NepaliMonths}
+	for _, set := range d.DataSets {
+		s.DataSets = append(s.DataSets, set.ID)
+	}
+	for _, day := range []json.Number{d.UHC.VisitCount.MonthStartDate, d.UHC.MonthStartDate} {
+		if n, err := day.Int64(); err == nil && n >= 1 && n <= 31 {
+			s.MonthStartDate = int(n)
+		}
+	}
+	for _, item := range d.Tasks.Targets.Items {
+		var one targetElement
+		var list []targetElement
+		listed := bytes.HasPrefix(bytes.TrimSpace(item.DHIS), []byte("["))
+		switch {
+		case listed && json.Unmarshal(item.DHIS, &list) == nil:
+		case !listed && json.Unmarshal(item.DHIS, &one) == nil:
+			list = []targetElement{one}
+		}
+		for _, e := range list {
+			if e.DataElement != "" {
+				s.Targets = append(s.Targets, Target{
+					ID: item.ID, DataSet: e.DataSet, DataElement: e.DataElement, Listed: listed,
+					CategoryOptionCombo: e.CategoryOptionCombo, AttributeOptionCombo: e.AttributeOptionCombo,
+				})
+			}
+		}
+	}
+	return s
+}
+
+// Check makes sure that the CHT knows the data set and counts in months that can be sent.
+func (s *Settings) Check(dataSet string) error {
+	doing := "look up data set " + dataSet + " in the CHT's settings"
+	if !slices.Contains(s.DataSets, dataSet) {
+		known := "it knows none"
+		if len(s.DataSets) > 0 {
+			known = "it knows " + strings.Join(s.DataSets, ", ")
+		}
+		return &Error{Doing: doing, Kind: Refused, What: "the CHT does not know it; " + known, Remedy: "correct the id in data_sets, or add the data set to dhis_data_sets in the CHT's settings"}
+	}
+	if s.NepaliMonths {
+		return &Error{Doing: doing, Kind: Refused, What: "the CHT counts in Nepali months", Remedy: "months of the Nepali calendar cannot be sent as Gregorian ones; this version of the mediator sends Gregorian months only"}
+	}
+	return nil
+}
+
+// LastDay is the last day of the interval that CHT tags with the month: the day before the month's start date, or the
+// month's last day when it starts on the first. A start date that the month does not have counts as its end.
+func (s *Settings) LastDay(month Month) time.Time {
+	last := time.Date(month.Year, month.Month+1, 0, 0, 0, 0, 0, time.UTC)
+	if s.MonthStartDate <= 1 || s.MonthStartDate > last.Day() {
+		return last
+	}
+	return time.Date(month.Year, month.Month, s.MonthStartDate-1, 0, 0, 0, 0, time.UTC)
+}
+
+// Closed says whether the month was over at the instant now, on the clocks of the CHT's time zone.
+func (s *Settings) Closed(month Month, now time.Time, zone *time.Location) bool {
+	day := s.LastDay(month)
+	return !now.Before(time.Date(day.Year(), day.Month(), day.Day()+1, 0, 0, 0, 0, zone))
+}
+
+// ClosesText says when the month is over, for a message.
+func (s *Settings) ClosesText(month Month) string {
+	return fmt.Sprintf("its last day is %s", s.LastDay(month).Format(time.DateOnly))
+}

@@ -1,0 +1,136 @@
+package dhis2
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"regexp"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/klauspost/compress/gzip"
+)
+
+// DefaultCombo is the id that every DHIS2 gives the default option combo. The mediator never writes it: where a combo is
+// the default one it is left out, as a cell given once with and once without it is two cells for the check and one for
+// the database of 2.43, which then drops the whole request and reports success.
+const DefaultCombo = "HllvX50cXC0"
+
+var uidForm = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9]{10}$`)
+
+// IsUID says whether an id has the form of a DHIS2 id. From 2.43 on one id of another form refuses the whole request.
+func IsUID(id string) bool { return uidForm.MatchString(id) }
+
+// DataValue is one cell and its value. An empty combo is the default one.
+type DataValue struct {
+	DataElement         string
+	OrgUnit             string
+	CategoryOptionCombo string
+	Value               string
+	Comment             string
+}
+
+// Chunk is what goes in one request: values of one data set, period and attribute option combo.
+type Chunk struct {
+	DataSet string
+	Period  Period
+	// AttributeOptionCombo is empty for the default one.
+	AttributeOptionCombo string
+	// Values are in the order in which they are sent; DHIS2 names them by their place here.
+	Values []DataValue
+}
+
+// Payload is a chunk as it travels.
+type Payload struct {
+	// Body is the gzipped JSON.
+	Body []byte
+	// Digest is the SHA-256 of the JSON, in hex: of the text, as gzip may pack the same text in several ways.
+	Digest string
+}
+
+// Payload writes the chunk down. The same chunk gives the same text every time.
+func (c Chunk) Payload() (Payload, error) {
+	text, err := c.text()
+	if err != nil {
+		return Payload{}, fmt.Errorf("compose a chunk of data set %s: %w", c.DataSet, err)
+	}
+	sum := sha256.Sum256(text)
+	var packed bytes.Buffer
+	packer, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
+	if err != nil {
+		return Payload{}, err
+	}
+	if _, err := packer.Write(text); err != nil {
+		return Payload{}, err
+	}
+	if err := packer.Close(); err != nil {
+		return Payload{}, err
+	}
+	return Payload{Body: packed.Bytes(), Digest: hex.EncodeToString(sum[:])}, nil
+}
+
+// field is a name and a value of a JSON object; optional ones are left out when they are empty.
+type field struct {
+	name, value string
+	optional    bool
+}
+
+const valueSize = 140 // what a value takes in JSON, to reserve room
+
+func (c Chunk) text() ([]byte, error) {
+	text := make([]byte, 0, 200+valueSize*len(c.Values))
+	text, err := appendFields(text, []field{
+		{name: "dataSet", value: c.DataSet},
+		{name: "period", value: c.Period.String()},
+		{name: "attributeOptionCombo", value: c.AttributeOptionCombo, optional: true},
+	})
+	text = append(text, `,"dataValues":[`...)
+	for i, v := range c.Values {
+		if i > 0 {
+			text = append(text, ',')
+		}
+		if err == nil {
+			text, err = v.append(text)
+		}
+	}
+	return append(text, "]}"...), err
+}
+
+func (v DataValue) append(text []byte) ([]byte, error) {
+	fields := [...]field{
+		{name: "dataElement", value: v.DataElement},
+		{name: "orgUnit", value: v.OrgUnit},
+		{name: "categoryOptionCombo", value: v.CategoryOptionCombo, optional: true},
+		{name: "value", value: v.Value},
+		{name: "comment", value: v.Comment, optional: true},
+	}
+	text, err := appendFields(text, fields[:])
+	return append(text, '}'), err
+}
+
+// appendFields opens an object with the fields; the caller closes it.
+func appendFields(text []byte, fields []field) ([]byte, error) {
+	between := byte('{')
+	for _, f := range fields {
+		if f.optional && f.value == "" {
+			continue
+		}
+		text = append(text, between, '"')
+		text = append(text, f.name...)
+		text = append(text, '"', ':')
+		var err error
+		if text, err = jsontext.AppendQuote(text, f.value); err != nil {
+			return text, fmt.Errorf("%s of value: %w", f.name, err)
+		}
+		between = ','
+	}
+	return text, nil
+}
+
+func bodyReader(body []byte) io.Reader {
+	if body == nil {
+		return nil
+	}
+	return bytes.NewReader(body)
+}

@@ -1,0 +1,128 @@
+package mapping
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cht-dhis2/mediator/internal/cht"
+	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/issue"
+)
+
+// Issue tells why a faulty cell stays behind.
+func (c *Cell) Issue() issue.Issue {
+	text, remedy := c.Fault.words()
+	where := fmt.Sprintf("value %d of the export", c.Index)
+	if c.Found != "" {
+		where += fmt.Sprintf(" is %.60s", c.Found)
+	}
+	index := c.Index
+	return issue.Issue{
+		Code: string(c.Fault), Severity: issue.Cell, Count: 1,
+		Text: text + " (" + where + ")", Remedy: remedy,
+		DataElement: c.DataElement, OrgUnit: c.OrgUnit, CategoryOptionCombo: c.CategoryOptionCombo, Index: &index,
+	}
+}
+
+// words say what a fault is and what a person can do about it.
+func (f Fault) words() (text, remedy string) {
+	const document = "one of the target documents behind it is malformed: find it in the CHT by org unit and month, and correct or delete it"
+	switch f {
+	case NullValue:
+		return "the CHT gives no number, but null", document
+	case MissingValue:
+		return "the CHT gives no value at all", document
+	case NotANumber:
+		return "the CHT gives something that is no number", document
+	case Fraction:
+		return "the CHT gives a fraction where things are counted", document
+	case Negative:
+		return "the CHT gives a number below zero", document
+	case TooLargeValue:
+		return "the number is too large to be exact", document
+	case NoOrgUnit:
+		return "the value has no org unit", "correct dhis.orgUnit of the place in the CHT"
+	case NoElement:
+		return "the value has no data element", "correct dhis.dataElement of the target in the CHT's settings"
+	case BadID:
+		return "an id does not have the form of a DHIS2 id, eleven letters and digits", "correct it in the CHT (dhis of the place or the target), or rename it in the configuration"
+	case Collapsed:
+		return "several targets share this data element with different combos, and the export adds them up under one of them", "give each target a data element of its own, or exclude the data element"
+	case DuplicateCell:
+		return "the export has several values for this cell, and nobody can say which one is right", "none of them is sent; report it to whoever runs the CHT, whose export should have one value a cell"
+	case ElementsMeet:
+		return "two data elements come together under one id", "name the id in sum_data_elements if their values are to add up, or correct rename_data_elements"
+	case PartMissing:
+		return "the value is one part of a sum of which another part stays behind", "correct the other part, named in its own issue"
+	default:
+		return string(f), ""
+	}
+}
+
+// SharedElement is a data element that several targets of a data set feed under different combos. The export adds their
+// values up and gives the sum the combo of the last one, in every CHT version to date.
+type SharedElement struct {
+	DataElement string
+	Targets     []string
+	Combos      []string
+}
+
+// SharedElements finds them in the CHT's settings, in the order of the settings.
+func SharedElements(settings *cht.Settings, dataSet string) []SharedElement {
+	var found []SharedElement
+	for _, target := range settings.Targets {
+		if !target.For(dataSet) || target.Listed {
+			continue
+		}
+		combo := orDefault(target.CategoryOptionCombo) + "/" + orDefault(target.AttributeOptionCombo)
+		at := slices.IndexFunc(found, func(s SharedElement) bool { return s.DataElement == target.DataElement })
+		if at < 0 {
+			found = append(found, SharedElement{DataElement: target.DataElement, Targets: []string{target.ID}, Combos: []string{combo}})
+			continue
+		}
+		found[at].Targets = append(found[at].Targets, target.ID)
+		if !slices.Contains(found[at].Combos, combo) {
+			found[at].Combos = append(found[at].Combos, combo)
+		}
+	}
+	return slices.DeleteFunc(found, func(s SharedElement) bool { return len(s.Combos) < 2 })
+}
+
+// orDefault writes the default combo in one way.
+func orDefault(combo string) string {
+	if combo == "" {
+		return dhis2.DefaultCombo
+	}
+	return combo
+}
+
+// NotExported finds the targets of a data set that name their data elements in a list. The documentation of CHT allows
+// it, and its export leaves them out without a word.
+func NotExported(settings *cht.Settings, dataSet string) []issue.Issue {
+	var found []issue.Issue
+	for _, target := range settings.Targets {
+		if target.Listed && target.For(dataSet) {
+			found = append(found, issue.Issue{
+				Code: "target_not_exported", Severity: issue.Note, Count: 1, DataElement: target.DataElement,
+				Text:   fmt.Sprintf("target %s names its data elements in a list, and the CHT's export leaves it out", target.ID),
+				Remedy: "in the CHT's settings, give the target one dhis object; make a second target for a second data element",
+			})
+		}
+	}
+	return found
+}
+
+// Extras tells of fields of the export that were dropped, from their names and how often they came.
+func Extras(counts map[string]int) []issue.Issue {
+	var found []issue.Issue
+	for _, name := range slices.Sorted(maps.Keys(counts)) {
+		found = append(found, issue.Issue{
+			Code: "field_dropped", Severity: issue.Note, Count: counts[name],
+			Text:   fmt.Sprintf("the field %.60q is not sent to DHIS2", strings.ToValidUTF8(name, "?")),
+			Remedy: "none is needed; take it out of dhis of the target in the CHT's settings to silence this",
+		})
+	}
+	return found
+}

@@ -1,0 +1,108 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/url"
+	"syscall"
+
+	"github.com/sony/gobreaker/v2"
+)
+
+// Error is a call that got no whole answer, told for a person. Neighbours, which do not know this package, ask for its
+// methods as they would for those of a net.Error.
+type Error struct {
+	// What says what went wrong, Remedy what to do about it. Neither holds the address or a secret.
+	What, Remedy string
+	// Fixed means that another try will go wrong in the same way.
+	Fixed bool
+	// Unsent means that nothing of the request can have reached the server.
+	Unsent bool
+
+	err error
+}
+
+func (e *Error) Error() string { return e.What }
+func (e *Error) Unwrap() error { return e.err }
+
+// Hint says what a person can do about it.
+func (e *Error) Hint() string { return e.Remedy }
+
+// Permanent says that another try will go wrong in the same way.
+func (e *Error) Permanent() bool { return e.Fixed }
+
+// NotSent says that nothing of the request can have reached the server.
+func (e *Error) NotSent() bool { return e.Unsent }
+
+// Timeout says that the time ran out.
+func (e *Error) Timeout() bool {
+	var timeout net.Error
+	return errors.Is(e.err, errStalled) || errors.As(e.err, &timeout) && timeout.Timeout()
+}
+
+var (
+	errTooLarge = errors.New("the answer is larger than the limit")
+	errStalled  = errors.New("the answer stopped coming")
+)
+
+// describe finds the words for an error of net/http, crypto/tls or this package; nil stays nil.
+func describe(err error) error {
+	var known *Error
+	if err == nil || errors.As(err, &known) {
+		return orKnown(err, known)
+	}
+	var wrapped *url.Error
+	if errors.As(err, &wrapped) { // its text has the address, which the neighbour names in its own words
+		err = wrapped.Err
+	}
+	e := &Error{What: err.Error(), err: err}
+	var (
+		certificate *tls.CertificateVerificationError
+		authority   x509.UnknownAuthorityError
+		record      tls.RecordHeaderError
+		alert       tls.AlertError
+		dns         *net.DNSError
+		operation   *net.OpError
+	)
+	e.Unsent = errors.As(err, &operation) && operation.Op == "dial"
+	switch {
+	case errors.Is(err, context.Canceled):
+		e.What = "cancelled"
+	case errors.As(err, &certificate), errors.As(err, &authority):
+		e.What = "the server's certificate is not trusted: " + err.Error()
+		e.Remedy = "give the certificate authority as ca_file, or check that the address has the name in the certificate"
+		e.Fixed, e.Unsent = true, true
+	case errors.As(err, &record):
+		e.What, e.Remedy = "the server does not speak TLS", "check the address: http:// instead of https://, or another port"
+		e.Fixed, e.Unsent = true, true
+	case errors.As(err, &alert):
+		e.Remedy = "the server and the mediator agree on no version of TLS, 1.2 at least is needed"
+		e.Fixed, e.Unsent = true, true
+	case errors.As(err, &dns) && !dns.IsTimeout:
+		e.What, e.Remedy = "the host name "+dns.Name+" is not known", "check the address and the name server"
+		e.Unsent = true
+	case errors.Is(err, syscall.ECONNREFUSED):
+		e.What, e.Remedy = "connection refused", "check the address and its port, and that the server runs"
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		e.What, e.Remedy = "the connection broke off", "look at the server and at the proxy before it"
+	case errors.Is(err, errTooLarge):
+		e.What, e.Remedy, e.Fixed = err.Error(), "raise max_size of this server if the size is right", true
+	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
+		e.What, e.Remedy, e.Unsent = "not called, as it failed several times in a row just now", "look at the server", true
+	case e.Timeout():
+		e.What, e.Remedy = "no answer in time", "look at the server, or raise the time-out of this server"
+	}
+	return e
+}
+
+// orKnown gives an error that is described already.
+func orKnown(err error, known *Error) error {
+	if err == nil {
+		return nil
+	}
+	return known
+}

@@ -1,0 +1,336 @@
+// Package transport makes the HTTP clients with which the mediator calls its neighbours.
+//
+// It knows how to travel: TLS, proxies, time-outs, size limits, short retries and a breaker. What an answer means and
+// whether another try is worth it is the neighbour's knowledge, so each call brings a function that judges every try.
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/http/cookiejar"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+	"github.com/klauspost/compress/gzip"
+	"github.com/sony/gobreaker/v2"
+)
+
+// Config describes the way to one server.
+type Config struct {
+	// Authorization gives the value of the Authorization header; it is asked at every call, so that a secret kept in a
+	// file may change. Nil sends none.
+	Authorization func() (string, error)
+	// CAFile is a PEM file of certificate authorities trusted beside the system's. Empty adds none.
+	CAFile string
+	// HeaderTimeout is how long the server may take until its answer begins, Timeout how long the whole of an answer
+	// may take that Do reads. Zero means no limit.
+	HeaderTimeout, Timeout time.Duration
+	// MaxBody is how large an answer may be, unpacked, in bytes. Zero means 512 MiB.
+	MaxBody int64
+	// UserAgent is sent with every request.
+	UserAgent string
+	// Cookies keeps the server's cookies for the life of the client: a DHIS2 opens a session a request without them.
+	Cookies bool
+
+	// RoundTripper stands in for the network, in tests. Nil means the network.
+	RoundTripper http.RoundTripper
+}
+
+// Client calls one server. It follows no redirect and may be used by several goroutines.
+type Client struct {
+	http    *http.Client
+	breaker *gobreaker.CircuitBreaker[*http.Response]
+	config  Config
+}
+
+const (
+	defaultMaxBody = 512 << 20
+	breakAfter     = 6
+	breakFor       = 5 * time.Second
+	// errorBody is how much of an answer that is no success is read.
+	errorBody = 16 << 20
+)
+
+// New makes a client. The error names a CA file that cannot be used.
+func New(config Config) (*Client, error) {
+	if config.MaxBody == 0 {
+		config.MaxBody = defaultMaxBody
+	}
+	network := config.RoundTripper
+	if network == nil {
+		roots, err := rootCAs(config.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		network = &http.Transport{
+			Proxy:                 http.ProxyFromEnvironment,
+			DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+			TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+			TLSHandshakeTimeout:   10 * time.Second,
+			ResponseHeaderTimeout: config.HeaderTimeout,
+			ForceAttemptHTTP2:     true,
+			MaxIdleConnsPerHost:   2,
+			IdleConnTimeout:       90 * time.Second,
+			DisableCompression:    true, // unpacked here, so that the limit counts unpacked bytes
+		}
+	}
+	c := &Client{config: config}
+	c.breaker = gobreaker.NewCircuitBreaker[*http.Response](gobreaker.Settings{
+		Timeout:     breakFor,
+		ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= breakAfter },
+		IsExcluded:  func(err error) bool { return errors.Is(err, context.Canceled) },
+	})
+	c.http = &http.Client{
+		Transport:     roundTripper(func(r *http.Request) (*http.Response, error) { return c.guarded(network, r) }),
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	if config.Cookies {
+		c.http.Jar, _ = cookiejar.New(nil) // never fails
+	}
+	return c, nil
+}
+
+func rootCAs(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, fmt.Errorf("read the CA file: %w", err)
+	}
+	roots, err := x509.SystemCertPool()
+	if err != nil {
+		roots = x509.NewCertPool()
+	}
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("read the CA file %s: no PEM certificate in it", file)
+	}
+	return roots, nil
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// Again is the judgement of one try: whether another one follows, and after how long. The response is nil when none
+// came. The body is nil when nothing of it was read, as of a success that is streamed; a body that broke off comes with
+// err. The error, where there is one, is an *Error.
+type Again = func(try int, response *http.Response, body []byte, err error) (wait time.Duration, again bool)
+
+// Do sends the request, again while again says so, and gives back the last answer with its whole body. The response's
+// own Body is closed and empty. The error, an *Error, is that of the last try; where an answer broke off, the response
+// and what came of the body are given beside it.
+func (c *Client) Do(request *http.Request, again Again) (*http.Response, []byte, error) {
+	return c.send(request, again, false)
+}
+
+// Stream is Do, but leaves the body of a success (200) unread in the response, for the caller to read and close. It
+// is unpacked and limited as it is read, and breaks off when nothing comes for as long as Timeout.
+func (c *Client) Stream(request *http.Request, again Again) (*http.Response, []byte, error) {
+	ctx, cancel := context.WithCancelCause(request.Context())
+	response, body, err := c.send(request.WithContext(ctx), again, true)
+	if err != nil || response.StatusCode != http.StatusOK {
+		cancel(nil)
+		return response, body, err
+	}
+	response.Body = newStallGuard(response.Body, c.config.Timeout, cancel)
+	return response, nil, nil
+}
+
+// send is the retrying core: retryablehttp makes the tries, and its questions are answered by the caller's judgement.
+func (c *Client) send(request *http.Request, again Again, stream bool) (*http.Response, []byte, error) {
+	var (
+		response *http.Response
+		body     []byte
+		last     error
+		wait     time.Duration
+		try      int
+	)
+	client := *c.http
+	if !stream {
+		client.Timeout = c.config.Timeout
+	}
+	retrying := &retryablehttp.Client{
+		HTTPClient:   &client,
+		RetryMax:     math.MaxInt, // the judgement ends it
+		ErrorHandler: retryablehttp.PassthroughErrorHandler,
+		CheckRetry: func(ctx context.Context, r *http.Response, err error) (retry bool, _ error) {
+			try++
+			response, body, last = r, nil, describe(err)
+			if err == nil && (!stream || r.StatusCode != http.StatusOK) {
+				body, err = readAll(r)
+				last = describe(err)
+			}
+			if ctx.Err() != nil {
+				return false, nil
+			}
+			wait, retry = again(try, response, body, last)
+			return retry, nil
+		},
+		Backoff: func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return wait },
+	}
+	wrapped, err := retryablehttp.FromRequest(request)
+	if err != nil {
+		return nil, nil, describe(err)
+	}
+	if _, err := retrying.Do(wrapped); err != nil && last == nil { //nolint:bodyclose // closed by readAll or the caller
+		last = describe(err) // the context ended while waiting for the next try
+	}
+	return response, body, last
+}
+
+// guarded makes one try, unless the breaker is open.
+func (c *Client) guarded(network http.RoundTripper, request *http.Request) (*http.Response, error) {
+	request = request.Clone(request.Context())
+	if c.config.Authorization != nil {
+		value, err := c.config.Authorization()
+		if err != nil {
+			closeBody(request)
+			return nil, &Error{What: "read the credentials: " + err.Error(), Remedy: "check the file of the secret in the configuration", Fixed: true, Unsent: true, err: err}
+		}
+		request.Header.Set("Authorization", value)
+	}
+	request.Header.Set("User-Agent", c.config.UserAgent)
+	request.Header.Set("Accept", "application/json")
+	request.Header.Set("Accept-Encoding", "gzip")
+
+	var response *http.Response
+	_, err := c.breaker.Execute(func() (*http.Response, error) {
+		var err error
+		response, err = network.RoundTrip(request) //nolint:bodyclose // closed by the caller
+		if err != nil {
+			return nil, err
+		}
+		if isDown(response.StatusCode) {
+			return response, errors.New("the server is down")
+		}
+		return response, nil
+	})
+	if response != nil {
+		return c.unpacked(response), nil
+	}
+	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
+		closeBody(request)
+	}
+	return nil, err
+}
+
+// isDown says whether a status is that of a server, or of a proxy before it, that cannot work at all.
+func isDown(status int) bool {
+	return status == http.StatusBadGateway || status == http.StatusServiceUnavailable
+}
+
+func closeBody(request *http.Request) {
+	if request.Body != nil {
+		_ = request.Body.Close()
+	}
+}
+
+// unpacked makes the response's body count, and where the server packed it, unpack itself.
+func (c *Client) unpacked(response *http.Response) *http.Response {
+	body := response.Body
+	limited := &limitedBody{closer: body, reader: body, left: c.config.MaxBody}
+	if strings.EqualFold(response.Header.Get("Content-Encoding"), "gzip") {
+		limited.reader = &lazyGzip{packed: body}
+		response.Header.Del("Content-Encoding")
+		response.ContentLength = -1
+	}
+	response.Body = limited
+	return response
+}
+
+// readAll reads and closes the body, and leaves an empty one in its place.
+func readAll(response *http.Response) ([]byte, error) {
+	reader := io.Reader(response.Body)
+	if response.StatusCode != http.StatusOK {
+		reader = io.LimitReader(reader, errorBody)
+	}
+	body, err := io.ReadAll(reader)
+	_ = response.Body.Close()
+	response.Body = http.NoBody
+	return body, err
+}
+
+// lazyGzip reads the header of the packed stream at the first read, so that an empty body is no error before then.
+type lazyGzip struct {
+	packed io.Reader
+	reader *gzip.Reader
+	err    error
+}
+
+func (z *lazyGzip) Read(p []byte) (int, error) {
+	if z.reader == nil && z.err == nil {
+		z.reader, z.err = gzip.NewReader(z.packed)
+	}
+	if z.err != nil {
+		return 0, z.err
+	}
+	return z.reader.Read(p)
+}
+
+// limitedBody counts down what may still be read.
+type limitedBody struct {
+	reader io.Reader
+	closer io.Closer
+	left   int64
+}
+
+func (l *limitedBody) Read(p []byte) (int, error) {
+	if l.left < 0 {
+		return 0, errTooLarge
+	}
+	n, err := l.reader.Read(p)
+	l.left -= int64(n)
+	if l.left < 0 {
+		return 0, errTooLarge
+	}
+	return n, err
+}
+
+func (l *limitedBody) Close() error { return l.closer.Close() }
+
+// stallGuard breaks a body off when nothing of it comes for a while.
+type stallGuard struct {
+	io.ReadCloser
+
+	timer  *time.Timer
+	limit  time.Duration
+	cancel context.CancelCauseFunc
+}
+
+func newStallGuard(body io.ReadCloser, limit time.Duration, cancel context.CancelCauseFunc) io.ReadCloser {
+	g := &stallGuard{ReadCloser: body, limit: limit, cancel: cancel}
+	if limit > 0 {
+		g.timer = time.AfterFunc(limit, func() { cancel(errStalled) })
+	}
+	return g
+}
+
+func (g *stallGuard) Read(p []byte) (int, error) {
+	n, err := g.ReadCloser.Read(p)
+	if g.timer != nil && n > 0 {
+		g.timer.Reset(g.limit)
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = describe(err)
+	}
+	return n, err
+}
+
+func (g *stallGuard) Close() error {
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+	err := g.ReadCloser.Close()
+	g.cancel(nil)
+	return err
+}

@@ -1,0 +1,215 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/term"
+
+	"github.com/cht-dhis2/mediator/config"
+	"github.com/cht-dhis2/mediator/internal/cht"
+	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/mapping"
+	"github.com/cht-dhis2/mediator/internal/transport"
+	"github.com/cht-dhis2/mediator/orchestration"
+)
+
+// app is the program as a value, so that a test can run it.
+type app struct {
+	ctx            context.Context //nolint:containedctx // the life of the process
+	stdout, stderr io.Writer
+	environ        []string
+}
+
+// settingsFlags are the options of every command that reads the configuration.
+type settingsFlags struct {
+	Config   string   `help:"The configuration file (default: config.yaml, where there is one)." placeholder:"FILE"`
+	Set      []string `help:"Override a setting, such as dhis2.national.url=https://… May be repeated." placeholder:"KEY=VALUE" sep:"none"`
+	LogLevel string   `help:"Log what is at least so grave: debug, info, warn, error." default:"error" enum:"debug,info,warn,error"`
+}
+
+func (f settingsFlags) load(a *app) (*config.Config, error) {
+	return config.Load(config.Input{File: f.Config, Environment: a.environ, Set: f.Set})
+}
+
+// submitter joins the packages as the settings say.
+func (f settingsFlags) submitter(a *app) (*orchestration.Submitter, error) {
+	settings, err := f.load(a)
+	if err != nil {
+		return nil, err
+	}
+	log := logrus.New()
+	log.SetOutput(a.stderr)
+	log.SetFormatter(&logrus.TextFormatter{DisableColors: true, FullTimestamp: true})
+	level, err := logrus.ParseLevel(f.LogLevel)
+	if err != nil {
+		return nil, err
+	}
+	log.SetLevel(level)
+	s := &orchestration.Submitter{
+		Sources: map[string]orchestration.Source{}, Destinations: map[string]orchestration.Destination{},
+		SpoolDir: settings.DataDir, Log: logrus.NewEntry(log),
+	}
+	if s.SpoolDir != "" {
+		if err := os.MkdirAll(s.SpoolDir, 0o700); err != nil {
+			return nil, fmt.Errorf("make data_dir: %w", err)
+		}
+	}
+	for _, server := range settings.CHT {
+		client, err := chtClient(server)
+		if err != nil {
+			return nil, err
+		}
+		s.Sources[server.Name] = orchestration.Source{Name: server.Name, Client: client, Zone: server.Zone}
+	}
+	for _, server := range settings.DHIS2 {
+		client, err := dhis2Client(server)
+		if err != nil {
+			return nil, err
+		}
+		s.Destinations[server.Name] = orchestration.Destination{Name: server.Name, Client: client}
+	}
+	for _, set := range settings.DataSets {
+		configured, err := dataSet(set)
+		if err != nil {
+			return nil, err
+		}
+		s.DataSets = append(s.DataSets, configured)
+	}
+	return s, nil
+}
+
+const userAgent = "cht-dhis2-mediator/" + version
+
+// dhis2MaxBody is how large an answer of DHIS2 may be; an import's is some kilobytes, and metadata some megabytes.
+const dhis2MaxBody = 64 << 20
+
+func chtClient(server config.CHT) (*cht.Client, error) {
+	client, err := transport.New(transport.Config{
+		Authorization: basic(server.Username, server.Password), CAFile: server.CAFile, UserAgent: userAgent,
+		HeaderTimeout: server.HeaderTimeout, Timeout: server.Timeout, MaxBody: int64(server.MaxSize),
+	})
+	if err != nil {
+		return nil, serverError("cht", server.Name, err)
+	}
+	return cht.New(server.URL, client), nil
+}
+
+func dhis2Client(server config.DHIS2) (*dhis2.Client, error) {
+	authorization := basic(server.Username, server.Password)
+	if server.Token.IsSet() {
+		authorization = func() (string, error) {
+			token, err := server.Token.Reveal()
+			return "ApiToken " + token, err
+		}
+	}
+	client, err := transport.New(transport.Config{
+		Authorization: authorization, CAFile: server.CAFile, UserAgent: userAgent,
+		Timeout: server.Timeout, MaxBody: dhis2MaxBody, Cookies: true,
+	})
+	if err != nil {
+		return nil, serverError("dhis2", server.Name, err)
+	}
+	return dhis2.New(server.URL, client, server.InFlight), nil
+}
+
+func serverError(kind, name string, err error) error {
+	return &config.Error{Mistakes: []string{fmt.Sprintf("%s.%s: %v", kind, name, err)}}
+}
+
+func basic(username string, password config.Secret) func() (string, error) {
+	return func() (string, error) {
+		secret, err := password.Reveal()
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(username+":"+secret)), err
+	}
+}
+
+// dataSet puts the settings of a data set into the words of orchestration.
+func dataSet(set config.DataSet) (orchestration.DataSet, error) {
+	where := "data_sets." + set.ID
+	first, err := dhis2.ParsePeriod(set.FirstPeriod)
+	if err != nil {
+		return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.first_period: %v", where, err)}}
+	}
+	rules := mapping.Rules{
+		IncludeOrgUnits: set.IncludeOrgUnits, ExcludeOrgUnits: set.ExcludeOrgUnits,
+		IncludeDataElements: set.IncludeDataElements, ExcludeDataElements: set.ExcludeDataElements,
+		RenameOrgUnits: set.RenameOrgUnits, RenameDataElements: set.RenameDataElements, RenameCombos: set.RenameCombos,
+		SumDataElements: set.SumDataElements, AttributeOptionCombo: set.AttributeOptionCombo,
+		SendEmptyOrgUnits: set.EmptyOrgUnits == "send", DropZeros: set.Zeros == "drop",
+	}
+	if err := rules.Check(); err != nil {
+		return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.%v", where, err)}}
+	}
+	return orchestration.DataSet{
+		ID: set.ID, Title: set.Title, CHT: set.CHT, DHIS2: set.DHIS2, FirstPeriod: first, Rules: rules, ChunkValues: set.ChunkValues,
+	}, nil
+}
+
+// requestFlags are the options of the commands that prepare or send.
+type requestFlags struct {
+	settingsFlags
+	selection
+
+	Wait time.Duration `help:"How long to wait in all for a server that is away, or an outcome that stays unknown." default:"1m"`
+	JSON bool          `name:"json" help:"Print for machines: one line of JSON for each source."`
+}
+
+// selection are the options that say what is meant.
+type selection struct {
+	DataSet string   `help:"The data set's id. May be left out where one is configured." placeholder:"ID"`
+	Period  string   `help:"The period, such as 202610, or latest-closed." default:"latest-closed"`
+	CHT     string   `name:"cht" help:"The source; all sources of the data set when left out." placeholder:"NAME"`
+	OrgUnit []string `help:"Only these org units, by their ids in DHIS2. May be repeated." placeholder:"ID"`
+}
+
+// requests makes a request for each source.
+func (f selection) requests(s *orchestration.Submitter) ([]orchestration.Request, error) {
+	if f.DataSet == "" && len(s.DataSets) == 1 {
+		f.DataSet = s.DataSets[0].ID
+	}
+	if f.DataSet == "" {
+		return nil, &orchestration.UsageError{What: "--data-set is missing", Remedy: "name one of the data sets of the configuration"}
+	}
+	if err := orchestration.CheckPeriod(f.Period); err != nil {
+		return nil, err
+	}
+	request := orchestration.Request{DataSet: f.DataSet, Period: f.Period, CHT: f.CHT, OrgUnits: f.OrgUnit, RequestedBy: "command line"}
+	if f.CHT != "" {
+		return []orchestration.Request{request}, nil
+	}
+	var requests []orchestration.Request
+	for _, set := range s.DataSets {
+		if set.ID == f.DataSet {
+			for _, request.CHT = range set.CHT {
+				requests = append(requests, request)
+			}
+		}
+	}
+	if len(requests) == 0 {
+		return []orchestration.Request{request}, nil // the submitter says why it cannot be
+	}
+	return requests, nil
+}
+
+// isTerminal says whether a person watches w.
+func isTerminal(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd())) //nolint:gosec // a file descriptor is small
+}
+
+// gravest gives the reason with the gravest exit code.
+func gravest(reasons []orchestration.Reason) orchestration.Reason {
+	worst := orchestration.Reason("")
+	for _, r := range reasons {
+		if exitCode(r) > exitCode(worst) {
+			worst = r
+		}
+	}
+	return worst
+}

@@ -1,0 +1,126 @@
+// The mediator carries aggregates from the Community Health Toolkit (CHT) to DHIS2. Each file here is a command; app.go
+// joins the packages for all of them.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/cht-dhis2/mediator/config"
+	"github.com/cht-dhis2/mediator/orchestration"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// The first signal ends the work in good order; with stop the next one ends the process.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, &app{stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()}, os.Args[1:]))
+}
+
+type commands struct {
+	Preview previewCommand `cmd:"" help:"Show what would be sent, and what stays behind. Sends nothing."`
+	Submit  submitCommand  `cmd:"" help:"Send a period of a data set to DHIS2."`
+	Export  exportCommand  `cmd:"" help:"Write the checked data value set to a file, for an upload by hand."`
+	Doctor  doctorCommand  `cmd:"" help:"Try every connection, account and data set. Changes nothing."`
+	Config  struct {
+		Check configCheckCommand `cmd:"" help:"Check the configuration, and show every setting and where it comes from."`
+	} `cmd:"" help:"About the configuration."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+// run runs the command that the arguments name, and gives the exit code.
+func run(ctx context.Context, a *app, args []string) int {
+	a.ctx = ctx
+	var c commands
+	exited := -1
+	parser, err := kong.New(&c,
+		kong.Name("mediator"),
+		kong.Description("Carries monthly totals from the Community Health Toolkit to DHIS2.\n\nExit codes: 0 all accepted, 1 fault of the mediator, 2 usage or configuration, 3 some values stayed behind, 4 nothing accepted, 5 CHT unavailable, 6 DHIS2 unavailable or an outcome unknown, 7 credentials refused, 130 stopped."),
+		kong.Writers(a.stdout, a.stderr),
+		kong.Exit(func(code int) { exited = code }),
+		kong.UsageOnError(),
+	)
+	if err != nil {
+		fmt.Fprintln(a.stderr, "mediator:", err)
+		return exitFault
+	}
+	parsed, err := parser.Parse(args)
+	if exited >= 0 { // help was asked for
+		return exited
+	}
+	if err != nil {
+		fmt.Fprintln(a.stderr, "mediator:", err)
+		fmt.Fprintln(a.stderr, "mediator --help lists the commands, mediator COMMAND --help the options of one")
+		return exitUsage
+	}
+	return a.ended(parsed.Run(a))
+}
+
+// The exit codes.
+const (
+	exitFault   = 1
+	exitUsage   = 2
+	exitStopped = 130
+)
+
+// reasonError ends a command with the exit code of a reason. What happened has been printed already.
+type reasonError struct{ reason orchestration.Reason }
+
+func (e *reasonError) Error() string { return string(e.reason) }
+
+// exitCode gives the exit code of a reason.
+func exitCode(r orchestration.Reason) int {
+	switch r {
+	case "":
+		return 0
+	case orchestration.Configuration:
+		return exitUsage
+	case orchestration.LeftBehind:
+		return 3
+	case orchestration.NothingAccepted:
+		return 4
+	case orchestration.CHTUnavailable:
+		return 5
+	case orchestration.DHIS2Unavailable:
+		return 6
+	case orchestration.Credentials:
+		return 7
+	case orchestration.Stopped:
+		return exitStopped
+	default:
+		return exitFault
+	}
+}
+
+// ended prints what went wrong, with what to do about it, and gives the exit code.
+func (a *app) ended(err error) int {
+	var reason *reasonError
+	if errors.As(err, &reason) {
+		return exitCode(reason.reason)
+	}
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(a.stderr, "mediator:", strings.ReplaceAll(err.Error(), "\n", "\nmediator: "))
+	var hint interface{ Hint() string }
+	if errors.As(err, &hint) && hint.Hint() != "" {
+		fmt.Fprintln(a.stderr, "  what to do:", hint.Hint())
+	}
+	var usage *orchestration.UsageError
+	var settings *config.Error
+	switch {
+	case errors.As(err, &usage), errors.As(err, &settings):
+		return exitUsage
+	case errors.Is(err, context.Canceled):
+		return exitStopped
+	default:
+		return exitFault
+	}
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+
+	"github.com/cht-dhis2/mediator/internal/mapping"
+	"github.com/cht-dhis2/mediator/orchestration"
+)
+
+type previewCommand struct {
+	requestFlags
+
+	Each   bool `help:"Show the result of each org unit."`
+	Values bool `help:"Show every value that would be sent."`
+}
+
+// Run prepares each source's part of the data set and shows it.
+func (c previewCommand) Run(a *app) error {
+	s, err := c.submitter(a)
+	if err != nil {
+		return err
+	}
+	requests, err := c.requests(s)
+	if err != nil {
+		return err
+	}
+	s.Wait = c.Wait
+	var reasons []orchestration.Reason
+	for _, request := range requests {
+		bar := a.newBar()
+		s.Watch = bar.show
+		plan, err := s.Prepare(a.ctx, request)
+		bar.end()
+		if err != nil {
+			return err
+		}
+		report := plan.Report()
+		reasons = append(reasons, report.Reason)
+		err = c.show(a, plan, report)
+		plan.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return endWith(gravest(reasons))
+}
+
+func (c previewCommand) show(a *app, plan *orchestration.Plan, report orchestration.Report) error {
+	if c.JSON {
+		if report.Error != "" {
+			a.say(report)
+		}
+		return previewJSON(a, plan, report)
+	}
+	if err := a.print(report, false, c.Each); err != nil || !c.Values {
+		return err
+	}
+	t := a.table("org unit", "data element", "category option combo", "attribute option combo", "value")
+	err := plan.Values(func(v mapping.Value) error {
+		t.AppendRow(table.Row{v.OrgUnit, v.DataElement, v.CategoryOptionCombo, v.AttributeOptionCombo, v.Value})
+		return nil
+	})
+	t.Render()
+	return err
+}
+
+// previewValue is a value in the JSON of a preview.
+type previewValue struct {
+	OrgUnit              string `json:"org_unit"`
+	DataElement          string `json:"data_element"`
+	CategoryOptionCombo  string `json:"category_option_combo"`
+	AttributeOptionCombo string `json:"attribute_option_combo"`
+	Value                string `json:"value"`
+	Comment              string `json:"comment,omitempty"`
+}
+
+// previewJSON writes the report with one more field, the values, which are written one by one.
+func previewJSON(a *app, plan *orchestration.Plan, report orchestration.Report) error {
+	head, err := json.Marshal(report)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(a.stdout)
+	_, _ = w.Write(bytes.TrimSuffix(head, []byte("}")))
+	_, _ = w.WriteString(`,"values":[`)
+	between := ""
+	err = plan.Values(func(v mapping.Value) error {
+		text, err := json.Marshal(previewValue{v.OrgUnit, v.DataElement, v.CategoryOptionCombo, v.AttributeOptionCombo, v.Value, v.Comment})
+		if err == nil {
+			_, err = fmt.Fprintf(w, "%s%s", between, text)
+		}
+		between = ","
+		return err
+	})
+	_, _ = w.WriteString("]}\n")
+	if err != nil {
+		return err
+	}
+	return w.Flush()
+}

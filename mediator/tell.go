@@ -1,0 +1,195 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/cht-dhis2/mediator/internal/issue"
+	"github.com/cht-dhis2/mediator/orchestration"
+)
+
+// say tells on the standard error what ended a submission early.
+func (a *app) say(r orchestration.Report) {
+	fmt.Fprintf(a.stderr, "mediator: %s\n", r.Error)
+	if r.Remedy != "" {
+		fmt.Fprintf(a.stderr, "  what to do: %s\n", r.Remedy)
+	}
+}
+
+// tell prints a report for a person.
+func (a *app) tell(r orchestration.Report, each bool) error {
+	title := r.DataSet
+	if r.Title != "" {
+		title = r.Title + " (" + r.DataSet + ")"
+	}
+	dialect := ""
+	if r.Dialect != "" {
+		dialect = ", DHIS2 " + map[string]string{"2.42": "up to 2.42", "2.43": "2.43 or later"}[r.Dialect]
+	}
+	if _, err := fmt.Fprintf(a.stdout, "\n%s, %s: %s -> %s%s\n", title, r.Period, r.CHT, r.DHIS2, dialect); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stdout, "  %s\n", headline(r))
+	t := a.table()
+	c := r.Counts
+	for _, line := range []struct {
+		name  string
+		count int
+		means string
+	}{
+		{"fetched", c.Fetched, "came from the CHT"},
+		{"dropped", c.Dropped, "left out by a rule, such as org units where everything is zero"},
+		{"left behind", c.Quarantined, "cannot be sent, see the reasons below"},
+		{"accepted", c.Accepted, "DHIS2 took them"},
+		{"refused", c.Refused, "DHIS2 did not take them, see the reasons below"},
+		{"unknown", c.Unknown, "nobody can say whether DHIS2 holds them"},
+		{"unsent", c.Unsent, map[bool]string{true: "would be sent", false: "not sent"}[r.State == orchestration.Ready]},
+	} {
+		if line.count > 0 || line.name == "fetched" {
+			t.AppendRow(table.Row{line.name, line.count, line.means})
+		}
+	}
+	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, Align: text.AlignRight}})
+	t.Render()
+	a.tellBehind(a.stdout, r)
+	if each {
+		a.tellEach(r)
+	}
+	return nil
+}
+
+// headline says in one line how it stands.
+func headline(r orchestration.Report) string {
+	dry := ""
+	if r.DryRun {
+		dry = " (dry run: DHIS2 checked and stored nothing)"
+	}
+	u := r.OrgUnits
+	switch r.State {
+	case orchestration.Ready:
+		return fmt.Sprintf("ready: %d values of %d org units would be sent", r.Counts.Unsent, u.Unsent)
+	case orchestration.Accepted:
+		return fmt.Sprintf("accepted: all %d values of %d org units arrived%s", r.Counts.Accepted, u.Accepted, dry)
+	case orchestration.Unchanged:
+		return "unchanged: there was nothing to send"
+	case orchestration.PartlyAccepted:
+		return fmt.Sprintf("partly accepted: %d of %d values arrived, all of %d org units and some of %d%s", r.Counts.Accepted, r.Counts.Fetched-r.Counts.Dropped, u.Accepted, u.PartlyAccepted, dry)
+	case orchestration.Refused:
+		return "refused: nothing was accepted" + dry
+	case orchestration.Cancelled:
+		return fmt.Sprintf("stopped: %d values were accepted before, %d were not sent", r.Counts.Accepted, r.Counts.Unsent)
+	default:
+		return fmt.Sprintf("failed: %d values were accepted, of %d nobody knows, %d were not sent", r.Counts.Accepted, r.Counts.Unknown, r.Counts.Unsent)
+	}
+}
+
+// tellBehind prints what did not arrive, gathered by reason, and what else is worth knowing.
+func (a *app) tellBehind(to io.Writer, r orchestration.Report) {
+	refused := group(r.Refused, func(c orchestration.RefusedCell) finding {
+		return finding{code: c.Code, example: place(c.OrgUnit, c.DataElement), said: c.Reason, remedy: c.Remedy, count: 1}
+	})
+	printGroups(to, "Refused by DHIS2", refused, r.RefusedTotal-len(r.Refused))
+	bySeverity := map[issue.Severity][]issue.Issue{}
+	for _, i := range r.Issues {
+		bySeverity[i.Severity] = append(bySeverity[i.Severity], i)
+	}
+	for _, part := range []struct {
+		severity issue.Severity
+		title    string
+	}{{issue.Blocking, "Nothing can be sent"}, {issue.Cell, "Left behind"}, {issue.Note, "Good to know"}} {
+		groups := group(bySeverity[part.severity], func(i issue.Issue) finding {
+			return finding{code: i.Code, example: place(i.OrgUnit, i.DataElement), said: i.Text, remedy: i.Remedy, count: i.Count}
+		})
+		left := 0
+		if part.severity == issue.Cell {
+			left = r.IssuesTotal - len(r.Issues)
+		}
+		printGroups(to, part.title, groups, left)
+	}
+}
+
+func place(orgUnit, dataElement string) string {
+	return strings.Trim(dataElement+" at "+orgUnit, " at")
+}
+
+// finding is what several findings with one code have together, and the first of them as an example.
+type finding struct {
+	code, example, said, remedy string
+	count                       int
+}
+
+func group[T any](items []T, of func(T) finding) []finding {
+	var groups []finding
+	for _, item := range items {
+		g := of(item)
+		at := slices.IndexFunc(groups, func(known finding) bool { return known.code == g.code && known.remedy == g.remedy })
+		if at < 0 {
+			groups = append(groups, g)
+			continue
+		}
+		groups[at].count += g.count
+	}
+	slices.SortStableFunc(groups, func(a, b finding) int { return cmp.Compare(b.count, a.count) })
+	return groups
+}
+
+func printGroups(to io.Writer, title string, groups []finding, left int) {
+	if len(groups) == 0 {
+		return
+	}
+	fmt.Fprintf(to, "  %s:\n", title)
+	for _, g := range groups {
+		example := ""
+		if g.example != "" {
+			example = map[bool]string{true: ", first ", false: ", "}[g.count > 1] + g.example
+		}
+		fmt.Fprintf(to, "    %d x %s%s\n      %s\n", g.count, g.code, example, g.said)
+		if g.remedy != "" {
+			fmt.Fprintf(to, "      what to do: %s\n", g.remedy)
+		}
+	}
+	if left > 0 {
+		fmt.Fprintf(to, "    and %d more that are not listed\n", left)
+	}
+}
+
+// tellEach prints the result of each org unit.
+func (a *app) tellEach(r orchestration.Report) {
+	t := a.table("org unit", "state", "accepted", "refused", "left behind", "dropped", "unknown", "unsent", "reason")
+	for _, u := range r.Results {
+		t.AppendRow(table.Row{u.OrgUnit, u.State, u.Accepted, u.Refused, u.Quarantined, u.Dropped, u.Unknown, u.Unsent, short(u.Reason)})
+	}
+	t.Render()
+	if left := r.ResultsTotal - len(r.Results); left > 0 {
+		fmt.Fprintf(a.stdout, "    and %d more org units that are not listed\n", left)
+	}
+}
+
+const shortText = 60
+
+func short(s string) string {
+	if runes := []rune(s); len(runes) > shortText {
+		return string(runes[:shortText-1]) + "…"
+	}
+	return s
+}
+
+// table makes a table on the standard output.
+func (a *app) table(heading ...any) table.Writer {
+	t := table.NewWriter()
+	t.SetOutputMirror(a.stdout)
+	style := table.StyleLight
+	style.Options = table.OptionsNoBordersAndSeparators
+	style.Format.Header = text.FormatDefault
+	t.SetStyle(style)
+	if len(heading) > 0 {
+		t.AppendHeader(heading)
+	}
+	return t
+}

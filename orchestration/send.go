@@ -1,0 +1,229 @@
+package orchestration
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/issue"
+)
+
+// Send sends what a plan holds and tells what became of it. A plan that is blocked, or failed, sends nothing. When the
+// context ends, the request in flight is finished, and the rest is told as unsent.
+func (s *Submitter) Send(ctx context.Context, p *Plan) Report {
+	if p.tally.failure != nil {
+		return p.tally.finish()
+	}
+	p.tally.report.State = Accepted // until it is known better
+	sending := &sending{
+		Submitter: s, plan: p, patience: s.newPatience(),
+		sizer: newSizer(p.server.Dialect, p.set.ChunkValues),
+		queue: []span{{0, len(p.content.parts)}},
+		total: p.tally.report.Counts.Unsent,
+	}
+	if err := sending.run(ctx); err != nil {
+		p.tally.fail(failureOf(err))
+	}
+	p.tally.noteNotKept(p.server.Version)
+	return p.tally.finish()
+}
+
+// span is a range of the content's parts, from included, to excluded.
+type span struct{ from, to int }
+
+// sending is the sending of one plan.
+type sending struct {
+	*Submitter
+
+	plan     *Plan
+	patience *patience
+	sizer    *sizer
+	// queue are the spans that are left, the next one first. Only a span that was split stands before another one.
+	queue  []span
+	done   int
+	total  int
+	values []dhis2.DataValue
+}
+
+// run sends chunk after chunk, one at a time, until nothing is left or nothing more can go.
+func (s *sending) run(ctx context.Context) error {
+	for len(s.queue) > 0 {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		s.watch(Progress{Step: "send", Done: s.done, Total: s.total})
+		at := s.next()
+		goOn, err := s.send(ctx, at)
+		if err != nil || !goOn {
+			return err
+		}
+	}
+	s.watch(Progress{Step: "send", Done: s.done, Total: s.total})
+	return nil
+}
+
+// next takes as many whole org units off the queue as make a good request: at least one, and of one attribute option
+// combo. One that is larger than that goes alone.
+func (s *sending) next() span {
+	first := &s.queue[0]
+	parts := s.plan.content.parts
+	at := span{first.from, first.from + 1}
+	values := int(parts[at.from].values)
+	for at.to < first.to && parts[at.to].attributeOptionCombo == parts[at.from].attributeOptionCombo && values+int(parts[at.to].values) <= s.sizer.size {
+		values += int(parts[at.to].values)
+		at.to++
+	}
+	first.from = at.to
+	if first.from == first.to {
+		s.queue = s.queue[1:]
+	}
+	return at
+}
+
+// send sends one span until its fate is decided, and says whether others may follow.
+func (s *sending) send(ctx context.Context, at span) (bool, error) {
+	chunk, err := s.chunk(at)
+	if err != nil {
+		return false, err
+	}
+	for {
+		started := time.Now()
+		o, err := s.plan.to.Client.Import(ctx, s.plan.server.Dialect, chunk, dhis2.Options{DryRun: s.plan.request.DryRun})
+		if err != nil {
+			return false, err
+		}
+		s.logOutcome(at, chunk, o, time.Since(started))
+		switch o.Next {
+		case dhis2.Smaller:
+			s.sizer.shrink()
+			whole := at.to-at.from < 2 // a single org unit stays whole
+			if !whole && o.Wait == 0 || s.patience.pause(ctx, o.Wait, o.Failure.Error()) {
+				if whole {
+					continue
+				}
+				s.split(at)
+				return true, nil
+			}
+		case dhis2.Again:
+			if s.patience.pause(ctx, o.Wait, o.Failure.Error()) {
+				continue
+			}
+		case dhis2.GoOn:
+			s.sizer.grow()
+			s.patience.next = firstPause
+		}
+		s.book(chunk, o)
+		return s.goesOn(o), nil
+	}
+}
+
+func (s *sending) chunk(at span) (dhis2.Chunk, error) {
+	parts := s.plan.content.parts[at.from:at.to]
+	var err error
+	s.values, err = s.plan.content.values(s.values[:0], parts...)
+	return dhis2.Chunk{
+		DataSet: s.plan.set.ID, Period: s.plan.period,
+		AttributeOptionCombo: parts[0].attributeOptionCombo, Values: s.values,
+	}, err
+}
+
+// split puts the halves of a span at the head of the queue.
+func (s *sending) split(at span) {
+	middle := at.from + (at.to-at.from)/2
+	s.queue = append([]span{{at.from, middle}, {middle, at.to}}, s.queue...)
+}
+
+// book counts the chunk's cells as what became of them; until then they counted as unsent.
+func (s *sending) book(c dhis2.Chunk, o dhis2.Outcome) {
+	t := s.plan.tally
+	t.report.Counts.Unsent -= len(c.Values)
+	for _, v := range c.Values {
+		t.orgUnit(v.OrgUnit).Unsent--
+	}
+	t.outcome(c, o)
+	s.done += len(c.Values)
+	if o.Failure != nil {
+		t.fail(failureOf(o.Failure))
+	}
+}
+
+// goesOn says whether the next chunk may fare better than one with this outcome.
+func (s *sending) goesOn(o dhis2.Outcome) bool {
+	switch o.Next {
+	case dhis2.StopRun:
+		return false
+	case dhis2.StopDataSet:
+		s.plan.tally.fail(failure{state: Refused, reason: NothingAccepted, text: refusedText(o), remedy: refusedRemedy(o)})
+		return false
+	case dhis2.Again, dhis2.Smaller:
+		// DHIS2 answered, so the trouble may be with this chunk; where it did not, it is away.
+		return o.Failure.Status == 200 || o.Failure.Status == 409 || o.Failure.Status == 413
+	default:
+		return true
+	}
+}
+
+func refusedText(o dhis2.Outcome) string {
+	if len(o.Refused) == 0 {
+		return "DHIS2 refused the data set"
+	}
+	return fmt.Sprintf("DHIS2 refused the data set for this period: %s: %s", o.Refused[0].Code, o.Refused[0].Reason)
+}
+
+func refusedRemedy(o dhis2.Outcome) string {
+	if len(o.Refused) == 0 {
+		return ""
+	}
+	return o.Refused[0].Remedy
+}
+
+func (s *sending) logOutcome(at span, c dhis2.Chunk, o dhis2.Outcome, took time.Duration) {
+	log := s.log(s.plan.tally).WithField("values", len(c.Values)).WithField("org_units", at.to-at.from).
+		WithField("accepted", o.Accepted).WithField("refused", len(o.Refused)).WithField("took", took.Round(time.Millisecond).String())
+	if o.Failure != nil {
+		log.WithField("reason", o.Failure.Error()).Warn("chunk not accepted")
+		return
+	}
+	log.Debug("chunk answered")
+}
+
+// noteNotKept tells of zeros that DHIS2 took without storing or counting them.
+func (t *tally) noteNotKept(version string) {
+	if t.notKept == 0 {
+		return
+	}
+	t.issues.Add(issue.Issue{
+		Code: "zeros_not_kept", Severity: issue.Note, Count: t.notKept,
+		Text:   fmt.Sprintf("DHIS2 %s took these zeros and stores none, as zero is not significant for their data elements", version),
+		Remedy: "none is needed; tick \"store zero data values\" on a data element whose zeros are wanted",
+	})
+}
+
+// sizer finds how many values go in one request: what the dialect does well with, half of it after each sign that it was
+// too much, and slowly back.
+type sizer struct {
+	size, good int
+	accepted   int // in a row
+}
+
+const (
+	smallestChunk = 50
+	growAfter     = 4
+)
+
+func newSizer(d dhis2.Dialect, wanted int) *sizer {
+	good, most := d.ChunkSize()
+	if wanted > 0 {
+		good = min(wanted, most)
+	}
+	return &sizer{size: good, good: good}
+}
+
+func (s *sizer) shrink() { s.size, s.accepted = max(smallestChunk, s.size/2), 0 }
+
+func (s *sizer) grow() {
+	if s.accepted++; s.accepted >= growAfter {
+		s.size, s.accepted = min(s.good, s.size+s.size/4), 0
+	}
+}

@@ -1,0 +1,154 @@
+package orchestration
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/cht-dhis2/mediator/internal/mapping"
+)
+
+// spool gathers the cells of a month by org unit, in a temporary file, so that memory does not grow with the month.
+// Org units normally come one after the other; one that comes back is put together again.
+type spool struct {
+	*packer
+
+	file    *os.File
+	size    int64
+	pending map[string][]byte
+	held    int // bytes in pending
+	// segments are where the cells of an org unit lie in the file.
+	segments map[string][]segment
+	cells    []mapping.Cell
+	buffer   []byte
+}
+
+type segment struct {
+	offset int64
+	length int32
+}
+
+const spoolBuffer = 4 << 20
+
+// newSpool makes a spool in dir; empty is the system's folder for temporary files. The caller closes it.
+func newSpool(dir string) (*spool, error) {
+	file, err := temporary(dir)
+	if err != nil {
+		return nil, err
+	}
+	return &spool{packer: newPacker(), file: file, pending: map[string][]byte{}, segments: map[string][]segment{}}, nil
+}
+
+// temporary makes a file that goes away with the process, whatever ends it, where the system allows to remove an open
+// file; elsewhere it goes with closeFile.
+func temporary(dir string) (*os.File, error) {
+	file, err := os.CreateTemp(dir, "mediator-spool-*")
+	if err != nil {
+		return nil, fmt.Errorf("make a spool file: %w", err)
+	}
+	_ = os.Remove(file.Name())
+	return file, nil
+}
+
+func closeFile(file *os.File) {
+	_ = file.Close()
+	_ = os.Remove(file.Name())
+}
+
+func (s *spool) close() { closeFile(s.file) }
+
+func (s *spool) add(c *mapping.Cell) error {
+	b, known := s.pending[c.OrgUnit]
+	before := len(b)
+	b = s.text(b, c.DataElement)
+	b = s.text(b, c.CategoryOptionCombo)
+	b = s.text(b, c.AttributeOptionCombo)
+	b = s.text(b, c.Comment)
+	b = s.text(b, string(c.Fault))
+	b = s.text(b, c.Found)
+	b = s.text(b, c.FromOrgUnit)
+	b = s.text(b, c.FromElement)
+	b = binary.AppendUvarint(b, uint64(c.Value)) //nolint:gosec // a cell's value is never below zero
+	b = binary.AppendUvarint(b, uint64(c.Index)) //nolint:gosec // nor is its place
+	s.pending[c.OrgUnit] = b
+	s.held += len(b) - before
+	if !known {
+		s.held += len(c.OrgUnit) + 64
+	}
+	if s.held < spoolBuffer {
+		return nil
+	}
+	return s.flush()
+}
+
+// flush writes down what is pending, one segment an org unit.
+func (s *spool) flush() error {
+	for _, orgUnit := range slices.Sorted(maps.Keys(s.pending)) {
+		b := s.pending[orgUnit]
+		if _, err := s.file.Write(b); err != nil {
+			return fmt.Errorf("write the spool file: %w", err)
+		}
+		s.segments[orgUnit] = append(s.segments[orgUnit], segment{offset: s.size, length: int32(len(b))}) //nolint:gosec // at most spoolBuffer and a cell
+		s.size += int64(len(b))
+	}
+	clear(s.pending)
+	s.held = 0
+	return nil
+}
+
+// orgUnits gives each org unit and its cells, in the order of their ids. The cells are good until the next one.
+func (s *spool) orgUnits(yield func(orgUnit string, cells []mapping.Cell) error) error {
+	if err := s.flush(); err != nil {
+		return err
+	}
+	for _, orgUnit := range slices.Sorted(maps.Keys(s.segments)) {
+		cells, err := s.read(orgUnit)
+		if err != nil {
+			return err
+		}
+		if err := yield(orgUnit, cells); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *spool) read(orgUnit string) ([]mapping.Cell, error) {
+	s.cells = s.cells[:0]
+	for _, at := range s.segments[orgUnit] {
+		var err error
+		if s.buffer, err = readAt(s.file, s.buffer, at.offset, int(at.length)); err != nil {
+			return nil, err
+		}
+		u := unpacker{packer: s.packer, b: s.buffer}
+		for len(u.b) > 0 {
+			c := mapping.Cell{OrgUnit: orgUnit}
+			c.DataElement = u.text()
+			c.CategoryOptionCombo = u.text()
+			c.AttributeOptionCombo = u.text()
+			c.Comment = u.text()
+			c.Fault = mapping.Fault(u.text())
+			c.Found = u.text()
+			c.FromOrgUnit = u.text()
+			c.FromElement = u.text()
+			c.Value = int64(u.number()) //nolint:gosec // as it was written
+			c.Index = int(u.number())   //nolint:gosec // as it was written
+			s.cells = append(s.cells, c)
+		}
+		if u.err != nil {
+			return nil, u.err
+		}
+	}
+	return s.cells, nil
+}
+
+func readAt(file *os.File, buffer []byte, offset int64, length int) ([]byte, error) {
+	buffer = slices.Grow(buffer[:0], length)[:length]
+	if _, err := io.ReadFull(io.NewSectionReader(file, offset, int64(length)), buffer); err != nil {
+		return buffer, fmt.Errorf("read the spool file: %w", err)
+	}
+	return buffer, nil
+}
