@@ -22,6 +22,9 @@ const finishing = 20 * time.Second
 // When the context ends, a request in flight is given 20 seconds to finish, so that its outcome is known. The error is
 // for a chunk that cannot be composed, or a context that ended before anything was sent.
 func (c *Client) Import(ctx context.Context, dialect Dialect, chunk Chunk, options Options) (Outcome, error) {
+	if err := ctx.Err(); err != nil {
+		return Outcome{}, err
+	}
 	payload, err := chunk.Payload()
 	if err != nil {
 		return Outcome{}, err

@@ -215,7 +215,7 @@ func number(f cht.Field) (int64, Fault) {
 	}
 	n, err := strconv.ParseFloat(f.Text, 64)
 	switch {
-	case err != nil || math.IsInf(n, 0) || n > exact:
+	case err != nil || math.IsInf(n, 0) || n >= exact:
 		return 0, TooLargeValue
 	case n < 0:
 		return 0, Negative
