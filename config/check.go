@@ -1,22 +1,17 @@
 package config
 
 import (
-	"encoding/csv"
-	"errors"
-	"fmt"
-	"io"
+	"crypto/x509"
 	"net/url"
 	"os"
-	"reflect"
+	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	_ "time/tzdata" // time zones, on machines that have none
+	"unicode"
 )
-
-func itoa(n int) string { return strconv.Itoa(n) }
 
 var (
 	nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
@@ -25,6 +20,9 @@ var (
 
 // complete fills in what follows from the rest, and finds what is missing or wrong.
 func (c *Config) complete(mistakes *Error) {
+	if c.DataDir != "" {
+		c.DataDir = c.path("data_dir", c.DataDir)
+	}
 	for i := range c.CHT {
 		c.CHT[i].complete(c, mistakes)
 	}
@@ -47,18 +45,18 @@ func (c *Config) complete(mistakes *Error) {
 
 func (s *CHT) complete(c *Config, mistakes *Error) {
 	where := "cht." + s.Name
-	checkName(where, s.Name, mistakes)
 	s.URL = address(where, s.Address, mistakes)
-	s.CAFile = c.optionalPath(where+".ca_file", s.CAFile, mistakes)
+	s.CAFile = c.certificates(where+".ca_file", s.CAFile, mistakes)
 	s.Password = c.secretPath(where+".password", s.Password, mistakes)
 	if s.Username == "" {
 		mistakes.add("%s.username: is missing", where)
 	}
+	checkUsername(where, s.Username, mistakes)
 	if !s.Password.IsSet() {
 		mistakes.add("%s.password: is missing; give password or password_file", where)
 	}
 	zone, err := time.LoadLocation(s.TimeZone)
-	if err != nil || s.TimeZone == "Local" {
+	if err != nil || s.TimeZone == "Local" || s.TimeZone == "" {
 		mistakes.add("%s.time_zone: %q is no time zone; write it as Africa/Nairobi", where, s.TimeZone)
 	}
 	s.Zone = zone
@@ -68,14 +66,14 @@ func (s *CHT) complete(c *Config, mistakes *Error) {
 
 func (s *DHIS2) complete(c *Config, mistakes *Error) {
 	where := "dhis2." + s.Name
-	checkName(where, s.Name, mistakes)
 	s.URL = address(where, s.Address, mistakes)
 	if s.URL != nil && strings.HasSuffix(s.URL.Path, "/api") {
 		mistakes.add("%s.url: leave /api away, the mediator adds it", where)
 	}
-	s.CAFile = c.optionalPath(where+".ca_file", s.CAFile, mistakes)
+	s.CAFile = c.certificates(where+".ca_file", s.CAFile, mistakes)
 	s.Password = c.secretPath(where+".password", s.Password, mistakes)
 	s.Token = c.secretPath(where+".token", s.Token, mistakes)
+	checkUsername(where, s.Username, mistakes)
 	byName := s.Username != "" || s.Password.IsSet()
 	switch {
 	case s.Token.IsSet() && byName:
@@ -98,9 +96,6 @@ var periodForm = regexp.MustCompile(`^\d{4}(0[1-9]|1[0-2])$`)
 
 func (s *DataSet) complete(c *Config, mistakes *Error) {
 	where := "data_sets." + s.ID
-	if !uidForm.MatchString(s.ID) {
-		mistakes.add("%s.id: is no DHIS2 id, which has eleven letters and digits", where)
-	}
 	s.reach(c, where, mistakes)
 	if s.Source != "export" {
 		mistakes.add("%s.source: %q is not known; this version reads from export", where, s.Source)
@@ -123,13 +118,16 @@ func (s *DataSet) complete(c *Config, mistakes *Error) {
 	if s.ChunkValues < 0 || s.ChunkValues > 12000 {
 		mistakes.add("%s.chunk_values: must be from 0 to 12000", where)
 	}
-	if s.AttributeOptionCombo != "" && !uidForm.MatchString(s.AttributeOptionCombo) {
-		mistakes.add("%s.attribute_option_combo: %q is no DHIS2 id, which has eleven letters and digits", where, s.AttributeOptionCombo)
+	if s.AttributeOptionCombo != "" {
+		checkID(where+".attribute_option_combo", s.AttributeOptionCombo, mistakes)
 	}
 	s.readOrgUnits(c, where, mistakes)
 	checkIDs(where+".rename_org_units", s.RenameOrgUnits, mistakes)
 	checkIDs(where+".rename_data_elements", s.RenameDataElements, mistakes)
 	checkIDs(where+".rename_combos", s.RenameCombos, mistakes)
+	for _, id := range s.SumDataElements {
+		checkID(where+".sum_data_elements", id, mistakes)
+	}
 }
 
 // reach finds the servers of a data set; a single one need not be named.
@@ -166,109 +164,22 @@ func (s *DataSet) reach(c *Config, where string, mistakes *Error) {
 	}
 }
 
-// readOrgUnits reads the file of renamed org units into the map.
-func (s *DataSet) readOrgUnits(c *Config, where string, mistakes *Error) {
-	if s.OrgUnitsFile == "" {
-		return
-	}
-	s.OrgUnitsFile = c.path(s.OrgUnitsFile)
-	names, err := readNames(s.OrgUnitsFile)
-	if err != nil {
-		mistakes.add("%s.org_units_file: %v", where, err)
-		return
-	}
-	for from, to := range s.RenameOrgUnits {
-		if other, twice := names[from]; twice && other != to {
-			mistakes.add("%s: org unit %s is renamed to %s by rename_org_units and to %s by %s", where, from, to, other, s.OrgUnitsFile)
-		}
-		names[from] = to
-	}
-	s.RenameOrgUnits = names
-}
-
-// readNames reads a CSV file with the columns from and to, as a spreadsheet saves it: with commas, semicolons or tabs,
-// with or without a byte order mark.
-func readNames(path string) (map[string]string, error) {
-	content, err := os.ReadFile(path) //nolint:gosec // the operator names the file
-	if err != nil {
-		return nil, err
-	}
-	text := strings.TrimPrefix(string(content), "\ufeff")
-	head, _, _ := strings.Cut(text, "\n")
-	reader := csv.NewReader(strings.NewReader(text))
-	reader.FieldsPerRecord = -1
-	reader.TrimLeadingSpace = true
-	for _, separator := range ";\t" {
-		if strings.ContainsRune(head, separator) && !strings.Contains(head, ",") {
-			reader.Comma = separator
-		}
-	}
-	names := map[string]string{}
-	for first := true; ; first = false {
-		row, err := reader.Read()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		line, _ := reader.FieldPos(0)
-		if err := readName(row, first, names); err != nil {
-			return nil, fmt.Errorf("%s, line %d: %w", path, line, err)
-		}
-	}
-	if len(names) == 0 {
-		return nil, fmt.Errorf("%s: has no row below its heading", path)
-	}
-	return names, nil
-}
-
-func readName(row []string, first bool, names map[string]string) error {
-	for i := range row {
-		row[i] = strings.TrimSpace(row[i])
-	}
-	if first {
-		if len(row) < 2 || !strings.EqualFold(row[0], "from") || !strings.EqualFold(row[1], "to") {
-			return errors.New("the first line must be the heading from,to")
-		}
-		return nil
-	}
-	if !slices.ContainsFunc(row, func(cell string) bool { return cell != "" }) {
-		return nil // an empty row, as a spreadsheet leaves
-	}
-	if len(row) < 2 || row[0] == "" || row[1] == "" {
-		return errors.New("both from and to must be there")
-	}
-	if other, twice := names[row[0]]; twice && other != row[1] {
-		return fmt.Errorf("%s was renamed to %s above", row[0], other)
-	}
-	if !uidForm.MatchString(row[1]) {
-		return fmt.Errorf("%q is no DHIS2 id, which has eleven letters and digits", row[1])
-	}
-	names[row[0]] = row[1]
-	return nil
-}
-
 func checkIDs(where string, names map[string]string, mistakes *Error) {
-	for _, from := range sortedStrings(names) {
-		if !uidForm.MatchString(names[from]) {
-			mistakes.add("%s: %q is no DHIS2 id, which has eleven letters and digits", where, names[from])
-		}
+	for _, from := range sorted(names) {
+		checkID(where, names[from], mistakes)
 	}
 }
 
-func sortedStrings(names map[string]string) []string {
-	keys := make([]string, 0, len(names))
-	for key := range names {
-		keys = append(keys, key)
+func checkID(where, id string, mistakes *Error) {
+	if !uidForm.MatchString(id) {
+		mistakes.add("%s: %q is no DHIS2 id, which has eleven letters and digits", where, id)
 	}
-	slices.Sort(keys)
-	return keys
 }
 
-func checkName(where, name string, mistakes *Error) {
-	if !nameForm.MatchString(name) {
-		mistakes.add("%s.name: may have letters, digits, - and _ only", where)
+// checkUsername refuses what Basic authentication cannot carry.
+func checkUsername(where, name string, mistakes *Error) {
+	if strings.Contains(name, ":") || strings.ContainsFunc(name, unicode.IsControl) {
+		mistakes.add("%s.username: must hold no colon and no line end", where)
 	}
 }
 
@@ -296,9 +207,9 @@ func address(where, text string, mistakes *Error) *url.URL {
 		mistakes.add("%s.url: is no address; write it as https://host/path", where)
 	case parsed.User != nil:
 		mistakes.add("%s.url: must hold no user name and password; give username and password_file", where)
-	case parsed.Scheme != "http" && parsed.Scheme != "https", parsed.Host == "":
+	case parsed.Scheme != "http" && parsed.Scheme != "https", parsed.Hostname() == "":
 		mistakes.add("%s.url: must begin with https:// or http:// and a host", where)
-	case parsed.RawQuery != "" || parsed.Fragment != "":
+	case parsed.RawQuery != "" || parsed.ForceQuery || parsed.Fragment != "":
 		mistakes.add("%s.url: must end with its path, without ? and #", where)
 	default:
 		parsed.Path = strings.TrimRight(parsed.Path, "/")
@@ -307,91 +218,37 @@ func address(where, text string, mistakes *Error) *url.URL {
 	return nil
 }
 
-// optionalPath makes the path of a file whole and makes sure that it can be read.
-func (c *Config) optionalPath(where, name string, mistakes *Error) string {
+// path is where a file is. One that the file of settings names is sought from the folder which that is in.
+func (c *Config) path(key, name string) string {
+	if filepath.IsAbs(name) || c.file == "" || c.origins[key] != c.file {
+		return name
+	}
+	return filepath.Join(filepath.Dir(c.file), name)
+}
+
+// certificates makes the path of a file with certificates whole and makes sure that there are some.
+func (c *Config) certificates(key, name string, mistakes *Error) string {
 	if name == "" {
 		return ""
 	}
-	name = c.path(name)
-	if _, err := os.ReadFile(name); err != nil { //nolint:gosec // the operator names the file
-		mistakes.add("%s: %v", where, err)
+	name = c.path(key, name)
+	content, err := os.ReadFile(name)
+	if err != nil {
+		mistakes.add("%s: %v", key, err)
+	} else if !x509.NewCertPool().AppendCertsFromPEM(content) {
+		mistakes.add("%s: %s holds no certificate in PEM form", key, name)
 	}
 	return name
 }
 
-// secretPath makes the path of a secret's file whole and makes sure that it holds one.
-func (c *Config) secretPath(where string, secret Secret, mistakes *Error) Secret {
-	if secret.file == "" {
-		return secret
+// secretPath makes the path of a secret's file whole and makes sure that there is a secret.
+func (c *Config) secretPath(key string, secret Secret, mistakes *Error) Secret {
+	if secret.file != "" {
+		key += "_file"
+		secret.file = c.path(key, secret.file)
 	}
-	secret.file = c.path(secret.file)
 	if _, err := secret.Reveal(); err != nil {
-		mistakes.add("%s_file: %v", where, err)
+		mistakes.add("%s: %v", key, err)
 	}
 	return secret
-}
-
-// Effective lists the settings that are in force, with secrets hidden, and where each came from.
-func (c *Config) Effective() []Setting {
-	list := []Setting{{"data_dir", c.DataDir, c.origin("data_dir")}}
-	for _, s := range c.CHT {
-		list = append(list, c.effective("cht", s.Name, s)...)
-	}
-	for _, s := range c.DHIS2 {
-		list = append(list, c.effective("dhis2", s.Name, s)...)
-	}
-	for _, s := range c.DataSets {
-		list = append(list, c.effective("data_sets", s.ID, s)...)
-	}
-	return list
-}
-
-func (c *Config) effective(kind, name string, thing any) []Setting {
-	var list []Setting
-	value := reflect.ValueOf(thing)
-	for i := range value.NumField() {
-		key := value.Type().Field(i).Tag.Get("koanf")
-		if key == "-" || value.Field(i).IsZero() {
-			continue
-		}
-		field := value.Field(i).Interface()
-		if secret, ok := field.(Secret); ok && secret.file != "" {
-			key += "_file"
-		}
-		list = append(list, Setting{kind + "." + name + "." + key, show(field), c.origin(kind, name, key)})
-	}
-	return list
-}
-
-const shownNames = 5
-
-func show(value any) string {
-	if names, ok := value.(map[string]string); ok {
-		if len(names) > shownNames {
-			return fmt.Sprintf("%d renamed", len(names))
-		}
-		var pairs []string
-		for _, from := range sortedStrings(names) {
-			pairs = append(pairs, from+": "+names[from])
-		}
-		return "{" + strings.Join(pairs, ", ") + "}"
-	}
-	if list, ok := value.([]string); ok {
-		return "[" + strings.Join(list, ", ") + "]"
-	}
-	return fmt.Sprint(value)
-}
-
-// origin says where a setting came from; one that nobody set has its default, or follows from others.
-func (c *Config) origin(parts ...string) string {
-	key := strings.Join(parts, between)
-	if origin, ok := c.origins[key]; ok {
-		return origin
-	}
-	for known, origin := range c.origins {
-		if strings.HasPrefix(known, key+between) {
-			return origin
-		}
-	}
-	return "default"
 }

@@ -13,7 +13,7 @@ import (
 // Config is the effective settings. The tags are the keys of the file; doc, default and example make up the
 // documentation of each.
 type Config struct {
-	DataDir  string    `koanf:"data_dir" doc:"Folder for temporary files. Empty is the system's folder for them." example:"./data"`
+	DataDir  string    `koanf:"data_dir" doc:"Folder for temporary files. Without it they go to the system's folder for them." example:"./data"`
 	CHT      []CHT     `koanf:"cht" doc:"The CHT servers to read from."`
 	DHIS2    []DHIS2   `koanf:"dhis2" doc:"The DHIS2 servers to send to."`
 	DataSets []DataSet `koanf:"data_sets" doc:"What is read from where and sent to where."`
@@ -47,7 +47,7 @@ type DHIS2 struct {
 	Password Secret        `koanf:"password" doc:"Its password; better in a file, as password_file." example:"/run/secrets/dhis2"`
 	CAFile   string        `koanf:"ca_file" doc:"PEM file of a certificate authority trusted beside the system's." example:"ca.pem"`
 	Timeout  time.Duration `koanf:"timeout" default:"2m" doc:"How long one request may take." example:"5m"`
-	InFlight int           `koanf:"in_flight" default:"1" doc:"How many imports may be under way at one time. More than one brings a server of usual size nothing." example:"1"`
+	InFlight int           `koanf:"in_flight" default:"1" doc:"How many imports may be under way at one time, at most 8. More than one brings a server of usual size nothing." example:"1"`
 
 	URL *url.URL `koanf:"-"`
 }
@@ -56,11 +56,11 @@ type DHIS2 struct {
 type DataSet struct {
 	ID           string   `koanf:"id" doc:"Its id, the same in DHIS2 and in the CHT's settings. Required." example:"DsMchMonth1"`
 	Title        string   `koanf:"title" doc:"A name for people." example:"MCH monthly"`
-	CHT          []string `koanf:"cht" doc:"Names of its sources. May be left out where there is one CHT." example:"[kisumu]"`
-	DHIS2        string   `koanf:"dhis2" doc:"Name of its destination. May be left out where there is one DHIS2." example:"national"`
+	CHT          []string `koanf:"cht" doc:"Names of its sources. Required where there are several CHT." example:"[kisumu]"`
+	DHIS2        string   `koanf:"dhis2" doc:"Name of its destination. Required where there are several DHIS2." example:"national"`
 	Source       string   `koanf:"source" default:"export" doc:"How it is read: export, the CHT's own export for DHIS2." example:"export"`
-	FirstPeriod  string   `koanf:"first_period" doc:"The first period that is ever sent. Required." example:"\"202601\""`
-	Completeness string   `koanf:"completeness" doc:"Whether data sets are registered as complete: off. Must be said; there is no other choice yet." example:"off"`
+	FirstPeriod  string   `koanf:"first_period" doc:"The first month that is ever sent. Required." example:"\"202601\""`
+	Completeness string   `koanf:"completeness" doc:"Whether data sets are registered as complete: off. There is no other choice yet, and none is taken unsaid. Required." example:"off"`
 	ChunkValues  int      `koanf:"chunk_values" default:"0" doc:"How many values go in one request: at most 12000 up to DHIS2 2.42, 4000 from 2.43 on. 0 is 5000 and 2000." example:"1000"`
 
 	IncludeOrgUnits      []string          `koanf:"include_org_units" doc:"Take these org units only, by their ids in the CHT." example:"[OuAmaniHC01]"`

@@ -1,10 +1,10 @@
 package config
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 )
 
 // elementType is the type of the things in a list.
@@ -18,7 +18,7 @@ func elementType(key string) reflect.Type {
 	return nil
 }
 
-// keysOf are the keys of a struct, each with the type of what stands there.
+// keysOf are the keys of a struct in their order, each with the type of what stands there.
 func keysOf(of reflect.Type) ([]string, map[string]reflect.Type) {
 	types := map[string]reflect.Type{}
 	var keys []string
@@ -37,68 +37,77 @@ func keysOf(of reflect.Type) ([]string, map[string]reflect.Type) {
 	return keys, types
 }
 
-// checkKeys refuses keys that nobody knows, and names the nearest one.
-func checkKeys(tree map[string]any, of reflect.Type, where string, mistakes *Error) {
+// checkKey gives the type of what a key takes. It refuses a key that nobody knows, and names the nearest one.
+func checkKey(key string, of reflect.Type, where string, mistakes *Error) (reflect.Type, bool) {
 	keys, types := keysOf(of)
-	for _, key := range sortedKeys(tree) {
-		kind, known := types[key]
-		if !known {
-			mistakes.add("%s%s: unknown key; %s", where, key, nearest(key, keys))
-			continue
+	kind, known := types[key]
+	if !known {
+		mistakes.add("%s%s: unknown key; %s", where, key, nearest(key, keys))
+	}
+	return kind, known
+}
+
+// shape makes what was given a string, a []string or a map[string]string, as the key takes it.
+func shape(value any, kind reflect.Type, where string, mistakes *Error) (any, bool) {
+	switch kind.Kind() {
+	case reflect.Map:
+		return shapeMap(value, where, mistakes)
+	case reflect.Slice:
+		return shapeList(value, where, mistakes)
+	default:
+		text, ok := value.(string)
+		if !ok {
+			mistakes.add("%s: must be one value", where)
 		}
-		items, isList := tree[key].([]any)
-		if !isList || kind.Kind() != reflect.Slice || kind.Elem().Kind() != reflect.Struct {
-			checkShape(tree[key], kind, where+key, mistakes)
-			continue
-		}
-		for i, item := range items {
-			if thing, ok := item.(map[string]any); ok {
-				checkKeys(thing, kind.Elem(), where+key+"."+nameOf(thing, i)+".", mistakes)
-			}
-		}
+		return text, ok
 	}
 }
 
-// checkShape refuses a value of another shape than the key takes, before the library that decodes bends it.
-func checkShape(value any, kind reflect.Type, where string, mistakes *Error) {
-	_, isMap := value.(map[string]any)
-	_, isList := value.([]any)
-	wantsMap := kind.Kind() == reflect.Map
-	wantsList := kind.Kind() == reflect.Slice
-	switch {
-	case value == nil:
-	case wantsMap && !isMap:
+func shapeMap(value any, where string, mistakes *Error) (any, bool) {
+	given, ok := value.(map[string]any)
+	if !ok {
 		mistakes.add("%s: must have keys and values, as {old: new}", where)
-	case wantsList && !isList:
-		mistakes.add("%s: must be a list, as [one, two]", where)
-	case !wantsMap && !wantsList && (isMap || isList):
-		mistakes.add("%s: must be one value", where)
-	case kind == reflect.TypeFor[time.Duration]():
-		if _, isText := value.(string); !isText {
-			mistakes.add("%s: must be a time with its unit, as 30s or 10m", where)
-		}
+		return nil, false
 	}
+	pairs := map[string]string{}
+	for _, key := range sorted(given) {
+		text, isText := given[key].(string)
+		if key == "" || !isText {
+			mistakes.add("%s: must have one value for each key, as {old: new}; %q has not", where, key)
+			ok = false
+		}
+		pairs[key] = text
+	}
+	return pairs, ok
 }
 
-// nameOf names a thing in a list for a message.
-func nameOf(thing map[string]any, i int) string {
-	for _, key := range []string{"name", "id"} {
-		if name, ok := thing[key].(string); ok && name != "" {
-			return name
-		}
+func shapeList(value any, where string, mistakes *Error) (any, bool) {
+	given, ok := value.([]any)
+	if !ok {
+		mistakes.add("%s: must be a list, as [one, two]", where)
+		return nil, false
 	}
-	return "entry " + itoa(i+1)
+	items := []string{}
+	for i, item := range given {
+		text, isText := item.(string)
+		if text == "" || !isText {
+			mistakes.add("%s: must be a list of single values, as [one, two]; entry %d is none", where, i+1)
+			ok = false
+		}
+		items = append(items, text)
+	}
+	return items, ok
 }
 
 // nearest names the known key that looks most like one that is not known.
 func nearest(key string, known []string) string {
 	best, distance := "", 0
 	for _, candidate := range known {
-		if d := edits(key, candidate); best == "" || d < distance {
+		if d := edits(strings.ToLower(key), candidate); best == "" || d < distance {
 			best, distance = candidate, d
 		}
 	}
-	if distance <= max(2, len(key)/2) {
+	if distance <= max(1, len(key)/2) {
 		return "did you mean " + best + "?"
 	}
 	return "known here are " + strings.Join(known, ", ")
@@ -124,11 +133,5 @@ func edits(a, b string) int {
 	return row[len(b)]
 }
 
-func sortedKeys(tree map[string]any) []string {
-	keys := make([]string, 0, len(tree))
-	for key := range tree {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	return keys
-}
+// sorted are the keys of a map in one order, as no message may depend on the map's.
+func sorted[V any](of map[string]V) []string { return slices.Sorted(maps.Keys(of)) }

@@ -12,7 +12,7 @@ import (
 type Size int64
 
 var (
-	sizeForm  = regexp.MustCompile(`(?i)^\s*(\d{1,12})\s*([KMGT]?)i?B?\s*$`)
+	sizeForm  = regexp.MustCompile(`(?i)^\s*(\d{1,12})\s*(?:([KMGT])i?)?B?\s*$`)
 	sizeUnits = []string{"", "K", "M", "G", "T"}
 )
 

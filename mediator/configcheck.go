@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -35,7 +34,7 @@ func (c configCheckCommand) Run(a *app) error {
 		for _, s := range effective {
 			list = append(list, setting{s.Key, s.Value, s.Origin})
 		}
-		return json.NewEncoder(a.stdout).Encode(list)
+		return a.encode(list)
 	}
 	t := a.table("setting", "value", "from")
 	for _, s := range effective {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -51,7 +50,7 @@ func (c doctorCommand) Run(a *app) error {
 		reasons = append(reasons, found.reason)
 	}
 	if c.JSON {
-		if err := json.NewEncoder(a.stdout).Encode(d.checks); err != nil {
+		if err := a.encode(d.checks); err != nil {
 			return err
 		}
 		return endWith(gravest(reasons))

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-
 	"github.com/cht-dhis2/mediator/orchestration"
 )
 
@@ -51,7 +49,7 @@ func (a *app) print(report orchestration.Report, asJSON, each bool) error {
 		a.say(report)
 	}
 	if asJSON {
-		return json.NewEncoder(a.stdout).Encode(report)
+		return a.encode(report)
 	}
 	return a.tell(report, each)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 
+	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/issue"
 	"github.com/cht-dhis2/mediator/orchestration"
 )
@@ -20,6 +22,13 @@ func (a *app) say(r orchestration.Report) {
 	if r.Remedy != "" {
 		fmt.Fprintf(a.stderr, "  what to do: %s\n", r.Remedy)
 	}
+}
+
+// encode prints one line of JSON. What stands in it is no HTML and is not written as such.
+func (a *app) encode(value any) error {
+	out := json.NewEncoder(a.stdout)
+	out.SetEscapeHTML(false)
+	return out.Encode(value)
 }
 
 // tell prints a report for a person.
@@ -92,7 +101,11 @@ func headline(r orchestration.Report) string {
 // tellBehind prints what did not arrive, gathered by reason, and what else is worth knowing.
 func (a *app) tellBehind(to io.Writer, r orchestration.Report) {
 	refused := group(r.Refused, func(c orchestration.RefusedCell) finding {
-		return finding{code: c.Code, example: place(c.OrgUnit, c.DataElement), said: c.Reason, remedy: c.Remedy, count: 1}
+		f := finding{code: c.Code, example: place(c.OrgUnit, c.DataElement), said: c.Reason, remedy: c.Remedy, count: 1}
+		if dhis2.RefusesAll(c.Code) {
+			f.example = "the request was refused as a whole"
+		}
+		return f
 	})
 	printGroups(to, "Refused by DHIS2", refused, r.RefusedTotal-len(r.Refused))
 	bySeverity := map[issue.Severity][]issue.Issue{}
@@ -115,7 +128,10 @@ func (a *app) tellBehind(to io.Writer, r orchestration.Report) {
 }
 
 func place(orgUnit, dataElement string) string {
-	return strings.Trim(dataElement+" at "+orgUnit, " at")
+	if orgUnit == "" || dataElement == "" {
+		return dataElement + orgUnit
+	}
+	return dataElement + " at " + orgUnit
 }
 
 // finding is what several findings with one code have together, and the first of them as an example.
@@ -134,6 +150,7 @@ func group[T any](items []T, of func(T) finding) []finding {
 			continue
 		}
 		groups[at].count += g.count
+		groups[at].example = strings.TrimSuffix(groups[at].example, " among others") + map[bool]string{true: " among others"}[groups[at].example != "" && groups[at].example != g.example]
 	}
 	slices.SortStableFunc(groups, func(a, b finding) int { return cmp.Compare(b.count, a.count) })
 	return groups
@@ -147,7 +164,7 @@ func printGroups(to io.Writer, title string, groups []finding, left int) {
 	for _, g := range groups {
 		example := ""
 		if g.example != "" {
-			example = map[bool]string{true: ", first ", false: ", "}[g.count > 1] + g.example
+			example = ", " + g.example
 		}
 		fmt.Fprintf(to, "    %d x %s%s\n      %s\n", g.count, g.code, example, g.said)
 		if g.remedy != "" {

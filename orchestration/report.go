@@ -134,6 +134,8 @@ type tally struct {
 	report   Report
 	issues   issue.List
 	orgUnits map[string]*OrgUnitResult
+	// last is the org unit that was looked up last; cells of one org unit come together.
+	last *OrgUnitResult
 	// notKept counts the accepted values that DHIS2 dropped without counting them.
 	notKept int
 	failure *failure
@@ -149,11 +151,15 @@ type failure struct {
 func newTally(r Report) *tally { return &tally{report: r, orgUnits: map[string]*OrgUnitResult{}} }
 
 func (t *tally) orgUnit(id string) *OrgUnitResult {
+	if t.last != nil && t.last.OrgUnit == id {
+		return t.last
+	}
 	result, ok := t.orgUnits[id]
 	if !ok {
 		result = &OrgUnitResult{OrgUnit: id}
 		t.orgUnits[id] = result
 	}
+	t.last = result
 	return result
 }
 

@@ -196,7 +196,7 @@ func (t *tally) noteNotKept(version string) {
 	t.issues.Add(issue.Issue{
 		Code: "zeros_not_kept", Severity: issue.Note, Count: t.notKept,
 		Text:   fmt.Sprintf("DHIS2 %s took these zeros and stores none, as zero is not significant for their data elements", version),
-		Remedy: "none is needed; tick \"store zero data values\" on a data element whose zeros are wanted",
+		Remedy: "tick \"store zero data values\" on those data elements whose zeros are wanted",
 	})
 }
 

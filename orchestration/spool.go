@@ -1,6 +1,7 @@
 package orchestration
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -69,8 +70,8 @@ func (s *spool) add(c *mapping.Cell) error {
 	b = s.text(b, c.Comment)
 	b = s.text(b, string(c.Fault))
 	b = s.text(b, c.Found)
-	b = s.text(b, c.FromOrgUnit)
-	b = s.text(b, c.FromElement)
+	b = s.text(b, unless(c.FromOrgUnit, c.OrgUnit))
+	b = s.text(b, unless(c.FromElement, c.DataElement))
 	b = binary.AppendUvarint(b, uint64(c.Value)) //nolint:gosec // a cell's value is never below zero
 	b = binary.AppendUvarint(b, uint64(c.Index)) //nolint:gosec // nor is its place
 	s.pending[c.OrgUnit] = b
@@ -82,6 +83,14 @@ func (s *spool) add(c *mapping.Cell) error {
 		return nil
 	}
 	return s.flush()
+}
+
+// unless gives a text, or nothing where it is the same as the other one.
+func unless(text, same string) string {
+	if text == same {
+		return ""
+	}
+	return text
 }
 
 // flush writes down what is pending, one segment an org unit.
@@ -132,8 +141,8 @@ func (s *spool) read(orgUnit string) ([]mapping.Cell, error) {
 			c.Comment = u.text()
 			c.Fault = mapping.Fault(u.text())
 			c.Found = u.text()
-			c.FromOrgUnit = u.text()
-			c.FromElement = u.text()
+			c.FromOrgUnit = cmp.Or(u.text(), c.OrgUnit)
+			c.FromElement = cmp.Or(u.text(), c.DataElement)
 			c.Value = int64(u.number()) //nolint:gosec // as it was written
 			c.Index = int(u.number())   //nolint:gosec // as it was written
 			s.cells = append(s.cells, c)

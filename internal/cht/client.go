@@ -85,11 +85,11 @@ func (c *Client) request(ctx context.Context, path string) (*http.Request, error
 
 // The waits after a try: a failed login is counted by CHT 4.6 and later over ten seconds; a 500 mostly stays.
 const (
-	maxTries      = 4
-	maxTries500   = 3
-	loginWait     = 10 * time.Second
-	shortWait     = time.Second
-	gatewayTimout = 10 * time.Second
+	maxTries    = 4
+	maxTries500 = 3
+	loginWait   = 10 * time.Second
+	shortWait   = time.Second
+	gatewayWait = 10 * time.Second
 )
 
 // judge says whether another try is worth it, after how long. It is the one place that decides so for a CHT; it wants
@@ -106,19 +106,21 @@ func judge(try int, response *http.Response, _ []byte, err error) (time.Duration
 	case http.StatusBadGateway, http.StatusServiceUnavailable:
 		return 2 * shortWait << (try - 1), try < maxTries
 	case http.StatusGatewayTimeout:
-		return gatewayTimout, try < maxTries-1
+		return gatewayWait, try < maxTries-1
 	default:
 		return 0, false
 	}
 }
 
-// permanent says that an error of a call stays; running out of time counts, as the server works on meanwhile.
+// permanent says that an error of a call stays; running out of time counts once the request was sent, as the server
+// works on meanwhile.
 func permanent(err error) bool {
 	var fixed interface{ Permanent() bool }
 	var timeout interface{ Timeout() bool }
+	var unsent interface{ NotSent() bool }
 	return errors.Is(err, context.Canceled) ||
 		errors.As(err, &fixed) && fixed.Permanent() ||
-		errors.As(err, &timeout) && timeout.Timeout()
+		errors.As(err, &timeout) && timeout.Timeout() && (!errors.As(err, &unsent) || !unsent.NotSent())
 }
 
 // callError tells a call without a whole answer.
@@ -156,6 +158,8 @@ func answerError(doing string, response *http.Response, body []byte) error {
 	case status >= 300 && status < 400:
 		e.Kind, e.What = Unusable, fmt.Sprintf("the server answered %d, a redirect to another page", status)
 		e.Remedy = "this is usually a login page or a proxy: check the address (https or http, path) and what stands before the CHT"
+	case status == http.StatusBadRequest && !isJSON(response.Header): // a CHT gives its reason
+		e.Kind, e.Remedy = Unusable, "this is no answer of a CHT: check the address (https or http, port, path) and what stands before the CHT"
 	case status == http.StatusBadRequest:
 		e.Kind, e.Remedy = Refused, "check the data set in the CHT's settings: it must be in dhis_data_sets and have targets with a data element"
 	case status == http.StatusNotFound:

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -284,7 +285,7 @@ func (d *decoder) field() (Field, error) {
 	case jsontext.KindNumber:
 		return Field{Kind: Number, Text: d.keep(raw)}, nil
 	default:
-		return Field{Kind: Other, Text: string(raw[:min(len(raw), otherText)])}, nil
+		return Field{Kind: Other, Text: strings.ToValidUTF8(string(raw[:min(len(raw), otherText)]), "")}, nil
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -55,10 +56,10 @@ type settingsDocument struct {
 		} `json:"targets"`
 	} `json:"tasks"`
 	UHC struct {
-		MonthStartDate json.Number `json:"month_start_date"`
+		MonthStartDate json.RawMessage `json:"month_start_date"`
 		VisitCount     struct {
-			MonthStartDate json.Number `json:"month_start_date"`
-			NepaliMonths   bool        `json:"use_bikram_sambat_months"`
+			MonthStartDate json.RawMessage `json:"month_start_date"`
+			NepaliMonths   bool            `json:"use_bikram_sambat_months"`
 		} `json:"visit_count"`
 	} `json:"uhc"`
 }
@@ -75,9 +76,10 @@ func (d *settingsDocument) settings() *Settings {
 	for _, set := range d.DataSets {
 		s.DataSets = append(s.DataSets, set.ID)
 	}
-	for _, day := range []json.Number{d.UHC.VisitCount.MonthStartDate, d.UHC.MonthStartDate} {
-		if n, err := day.Int64(); err == nil && n >= 1 && n <= 31 {
-			s.MonthStartDate = int(n)
+	// People write the day as a number or as a text; the CHT takes both, and the first for what is neither.
+	for _, day := range []json.RawMessage{d.UHC.VisitCount.MonthStartDate, d.UHC.MonthStartDate} {
+		if n, err := strconv.Atoi(strings.Trim(string(day), `"`)); err == nil && n >= 1 && n <= 31 {
+			s.MonthStartDate = n
 		}
 	}
 	for _, item := range d.Tasks.Targets.Items {
@@ -129,8 +131,9 @@ func (s *Settings) LastDay(month Month) time.Time {
 
 // Closed says whether the month was over at the instant now, on the clocks of the CHT's time zone.
 func (s *Settings) Closed(month Month, now time.Time, zone *time.Location) bool {
-	day := s.LastDay(month)
-	return !now.Before(time.Date(day.Year(), day.Month(), day.Day()+1, 0, 0, 0, 0, zone))
+	local := now.In(zone) // the day is compared, as a day on which summer time begins may have no midnight
+	today := time.Date(local.Year(), local.Month(), local.Day(), 0, 0, 0, 0, time.UTC)
+	return today.After(s.LastDay(month))
 }
 
 // ClosesText says when the month is over, for a message.

@@ -1,5 +1,7 @@
 package dhis2
 
+import "strings"
+
 // Class says whose turn it is when DHIS2 refuses with a code.
 type Class string
 
@@ -44,6 +46,12 @@ const (
 	remedyOpen      = "the org unit was not open in that period: correct its opening or closing date in DHIS2, or leave it out with exclude_org_units"
 	remedyPeriod    = "the data set has another period type in DHIS2"
 )
+
+// RefusesAll says whether a code is one for which 2.43 and later refuse a request as a whole: of the cells refused with it
+// only those that the message names are at fault.
+func RefusesAll(code string) bool {
+	return strings.HasPrefix(code, "E80") || strings.HasPrefix(code, "E81") && !strings.HasPrefix(code, "E812") || code == "E8126" || code == "E8127" || code == "E8128"
+}
 
 // CodeOf gives what is known of a code of DHIS2 2.38 to 2.44. An unknown one gets a remedy that says so.
 func CodeOf(code string) Code {

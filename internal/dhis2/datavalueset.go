@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"regexp"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/klauspost/compress/gzip"
@@ -17,10 +16,19 @@ import (
 // the database of 2.43, which then drops the whole request and reports success.
 const DefaultCombo = "HllvX50cXC0"
 
-var uidForm = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9]{10}$`)
+const uidLength = 11
 
-// IsUID says whether an id has the form of a DHIS2 id. From 2.43 on one id of another form refuses the whole request.
-func IsUID(id string) bool { return uidForm.MatchString(id) }
+// IsUID says whether an id has the form of a DHIS2 id: a letter and ten letters or digits. From 2.43 on one id of another
+// form refuses the whole request.
+func IsUID(id string) bool {
+	for i := range len(id) {
+		letter := id[i]|0x20 >= 'a' && id[i]|0x20 <= 'z'
+		if !letter && (i == 0 || id[i] < '0' || id[i] > '9') {
+			return false
+		}
+	}
+	return len(id) == uidLength
+}
 
 // DataValue is one cell and its value. An empty combo is the default one.
 type DataValue struct {

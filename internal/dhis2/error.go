@@ -79,7 +79,7 @@ func failureOf(response *http.Response, body []byte, err error) *Error {
 	}
 	e.What = fmt.Sprintf("the server answered %d%s", status, said(response.Header, body))
 	switch {
-	case status == http.StatusUnauthorized:
+	case status == http.StatusUnauthorized, response.Header.Get("WWW-Authenticate") != "": // 400 for a malformed token, from 2.42 on
 		e.Kind, e.Remedy = Credentials, "check the token or the user name and password; tokens expire, 30 days after they were made unless a date was set"
 	case status == http.StatusForbidden:
 		e.Kind, e.Remedy = Credentials, "give the account a role with the authority F_DATAVALUE_ADD"

@@ -132,7 +132,7 @@ func (t Try) Judge() Outcome {
 	switch {
 	case status == http.StatusOK:
 		o.State = Unknown // whatever answered, it was no DHIS2
-	case failure.Kind == Credentials:
+	case failure.Kind == Credentials: // nothing was looked at
 	case status == http.StatusConflict:
 		return t.unknown(failure.What)
 	case status == http.StatusRequestEntityTooLarge:

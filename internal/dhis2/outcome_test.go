@@ -120,6 +120,7 @@ func TestJudge(t *testing.T) {
 
 		// Credentials or routing.
 		{name: "401", dialect: SetBased, status: 401, body: `{"status":"ERROR","message":"Unauthorized"}`, state: Unsent, next: StopRun, kind: Credentials, what: "Unauthorized"},
+		{name: "a malformed token", dialect: SetBased, status: 400, body: `{"status":"ERROR","message":"Checksum validation failed"}`, header: http.Header{"Www-Authenticate": {"ApiToken"}}, state: Unsent, next: StopRun, kind: Credentials, what: "Checksum"},
 		{name: "403", dialect: SetBased, status: 403, body: `{"status":"ERROR","message":"Access is denied"}`, state: Unsent, next: StopRun, kind: Credentials, what: "Access is denied"},
 		{name: "302", dialect: SetBased, status: 302, state: Unsent, next: StopRun, kind: Credentials, what: "redirect"},
 		{name: "200 as HTML", dialect: SetBased, status: 200, html: true, body: page, state: Unknown, next: StopRun, kind: Unusable, what: "text/html"},

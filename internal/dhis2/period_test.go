@@ -127,3 +127,14 @@ func FuzzParsePeriod(f *testing.F) {
 		}
 	})
 }
+
+func TestIsUID(t *testing.T) {
+	for id, want := range map[string]bool{
+		"DeBirths001": true, "abcdefghijk": true, "ABCDEFGHIJK": true, "a0123456789": true,
+		"": false, "1eBirths001": false, "DeBirths01": false, "DeBirths0012": false, "DeBirths-01": false, "DeBirths 01": false, "DeBirthsé1": false, "DeBirths0@1": false, "DeBirths0[1": false,
+	} {
+		if IsUID(id) != want {
+			t.Errorf("IsUID(%q) = %v", id, !want)
+		}
+	}
+}

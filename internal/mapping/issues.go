@@ -120,8 +120,7 @@ func Extras(counts map[string]int) []issue.Issue {
 	for _, name := range slices.Sorted(maps.Keys(counts)) {
 		found = append(found, issue.Issue{
 			Code: "field_dropped", Severity: issue.Note, Count: counts[name],
-			Text:   fmt.Sprintf("the field %.60q is not sent to DHIS2", strings.ToValidUTF8(name, "?")),
-			Remedy: "none is needed; take it out of dhis of the target in the CHT's settings to silence this",
+			Text: fmt.Sprintf("the field %.60q of the export is not sent to DHIS2", strings.ToValidUTF8(name, "?")),
 		})
 	}
 	return found

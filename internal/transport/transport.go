@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/cookiejar"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -48,7 +49,7 @@ type Config struct {
 // Client calls one server. It follows no redirect and may be used by several goroutines.
 type Client struct {
 	http    *http.Client
-	breaker *gobreaker.CircuitBreaker[*http.Response]
+	breaker *gobreaker.CircuitBreaker[struct{}]
 	config  Config
 }
 
@@ -78,13 +79,15 @@ func New(config Config) (*Client, error) {
 			TLSHandshakeTimeout:   10 * time.Second,
 			ResponseHeaderTimeout: config.HeaderTimeout,
 			ForceAttemptHTTP2:     true,
-			MaxIdleConnsPerHost:   2,
-			IdleConnTimeout:       90 * time.Second,
-			DisableCompression:    true, // unpacked here, so that the limit counts unpacked bytes
+
+			OnProxyConnectResponse: proxyAnswer,
+			MaxIdleConnsPerHost:    2,
+			IdleConnTimeout:        90 * time.Second,
+			DisableCompression:     true, // unpacked here, so that the limit counts unpacked bytes
 		}
 	}
 	c := &Client{config: config}
-	c.breaker = gobreaker.NewCircuitBreaker[*http.Response](gobreaker.Settings{
+	c.breaker = gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Timeout:     breakFor,
 		ReadyToTrip: func(counts gobreaker.Counts) bool { return counts.ConsecutiveFailures >= breakAfter },
 		IsExcluded:  func(err error) bool { return errors.Is(err, context.Canceled) },
@@ -99,11 +102,23 @@ func New(config Config) (*Client, error) {
 	return c, nil
 }
 
+// proxyAnswer tells why a proxy did not connect; net/http would only give the words of the status.
+func proxyAnswer(_ context.Context, _ *url.URL, _ *http.Request, response *http.Response) error {
+	if response.StatusCode == http.StatusOK {
+		return nil
+	}
+	return &Error{
+		What:   fmt.Sprintf("the proxy answered %d instead of connecting", response.StatusCode),
+		Remedy: "check HTTPS_PROXY and NO_PROXY, and whether the proxy lets the mediator through",
+		Fixed:  response.StatusCode < http.StatusInternalServerError, Unsent: true,
+	}
+}
+
 func rootCAs(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
-	pem, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	pem, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read the CA file: %w", err)
 	}
@@ -134,16 +149,9 @@ func (c *Client) Do(request *http.Request, again Again) (*http.Response, []byte,
 }
 
 // Stream is Do, but leaves the body of a success (200) unread in the response, for the caller to read and close. It
-// is unpacked and limited as it is read, and breaks off when nothing comes for as long as Timeout.
+// is unpacked and limited as it is read, and breaks off when the server sends nothing for as long as Timeout.
 func (c *Client) Stream(request *http.Request, again Again) (*http.Response, []byte, error) {
-	ctx, cancel := context.WithCancelCause(request.Context())
-	response, body, err := c.send(request.WithContext(ctx), again, true)
-	if err != nil || response.StatusCode != http.StatusOK {
-		cancel(nil)
-		return response, body, err
-	}
-	response.Body = newStallGuard(response.Body, c.config.Timeout, cancel)
-	return response, nil, nil
+	return c.send(request, again, true)
 }
 
 // send is the retrying core: retryablehttp makes the tries, and its questions are answered by the caller's judgement.
@@ -170,10 +178,9 @@ func (c *Client) send(request *http.Request, again Again, stream bool) (*http.Re
 				body, err = readAll(r)
 				last = describe(err)
 			}
-			if ctx.Err() != nil {
-				return false, nil
+			if ctx.Err() == nil {
+				wait, retry = again(try, response, body, last)
 			}
-			wait, retry = again(try, response, body, last)
 			return retry, nil
 		},
 		Backoff: func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return wait },
@@ -182,18 +189,23 @@ func (c *Client) send(request *http.Request, again Again, stream bool) (*http.Re
 	if err != nil {
 		return nil, nil, describe(err)
 	}
-	if _, err := retrying.Do(wrapped); err != nil && last == nil { //nolint:bodyclose // closed by readAll or the caller
-		last = describe(err) // the context ended while waiting for the next try
+	_, err = retrying.Do(wrapped)
+	// The context may have ended while waiting for the next try. That it was cancelled says more than the last try.
+	if err != nil && (last == nil || errors.Is(err, context.Canceled)) {
+		last = describe(err)
 	}
 	return response, body, last
 }
 
 // guarded makes one try, unless the breaker is open.
 func (c *Client) guarded(network http.RoundTripper, request *http.Request) (*http.Response, error) {
-	request = request.Clone(request.Context())
+	caller := request.Context()
+	try, cancel := context.WithCancelCause(caller)
+	request = request.Clone(try)
 	if c.config.Authorization != nil {
 		value, err := c.config.Authorization()
 		if err != nil {
+			cancel(nil)
 			closeBody(request)
 			return nil, &Error{What: "read the credentials: " + err.Error(), Remedy: "check the file of the secret in the configuration", Fixed: true, Unsent: true, err: err}
 		}
@@ -204,20 +216,20 @@ func (c *Client) guarded(network http.RoundTripper, request *http.Request) (*htt
 	request.Header.Set("Accept-Encoding", "gzip")
 
 	var response *http.Response
-	_, err := c.breaker.Execute(func() (*http.Response, error) {
-		var err error
-		response, err = network.RoundTrip(request) //nolint:bodyclose // closed by the caller
-		if err != nil {
-			return nil, err
+	_, err := c.breaker.Execute(func() (none struct{}, err error) {
+		if response, err = network.RoundTrip(request); err != nil {
+			return none, endedOr(caller, err)
 		}
 		if isDown(response.StatusCode) {
-			return response, errors.New("the server is down")
+			return none, errors.New("the server is down")
 		}
-		return response, nil
+		return none, nil
 	})
 	if response != nil {
+		response.Body = &stallGuard{ReadCloser: response.Body, caller: caller, try: request.Context(), cancel: cancel, limit: c.config.Timeout}
 		return c.unpacked(response), nil
 	}
+	cancel(nil)
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
 		closeBody(request)
 	}
@@ -277,7 +289,7 @@ func (z *lazyGzip) Read(p []byte) (int, error) {
 	return z.reader.Read(p)
 }
 
-// limitedBody counts down what may still be read.
+// limitedBody counts down what may still be read, and describes the errors of reading.
 type limitedBody struct {
 	reader io.Reader
 	closer io.Closer
@@ -286,51 +298,64 @@ type limitedBody struct {
 
 func (l *limitedBody) Read(p []byte) (int, error) {
 	if l.left < 0 {
-		return 0, errTooLarge
+		return 0, describe(errTooLarge)
 	}
 	n, err := l.reader.Read(p)
 	l.left -= int64(n)
 	if l.left < 0 {
-		return 0, errTooLarge
+		return 0, describe(errTooLarge)
+	}
+	if err != nil && err != io.EOF { //nolint:errorlint // the end of the body is io.EOF itself; an error around one is a body cut off
+		err = describe(err)
 	}
 	return n, err
 }
 
 func (l *limitedBody) Close() error { return l.closer.Close() }
 
-// stallGuard breaks a body off when nothing of it comes for a while.
+// stallGuard breaks a body off when nothing of it comes for a while. The time that the reader takes between two reads
+// does not count.
 type stallGuard struct {
 	io.ReadCloser
 
-	timer  *time.Timer
-	limit  time.Duration
-	cancel context.CancelCauseFunc
-}
-
-func newStallGuard(body io.ReadCloser, limit time.Duration, cancel context.CancelCauseFunc) io.ReadCloser {
-	g := &stallGuard{ReadCloser: body, limit: limit, cancel: cancel}
-	if limit > 0 {
-		g.timer = time.AfterFunc(limit, func() { cancel(errStalled) })
-	}
-	return g
+	caller, try context.Context //nolint:containedctx // a body lives as long as its request's context
+	cancel      context.CancelCauseFunc
+	limit       time.Duration
+	timer       *time.Timer
 }
 
 func (g *stallGuard) Read(p []byte) (int, error) {
-	n, err := g.ReadCloser.Read(p)
-	if g.timer != nil && n > 0 {
+	switch {
+	case g.limit <= 0:
+	case g.timer == nil:
+		g.timer = time.AfterFunc(g.limit, func() { g.cancel(errStalled) })
+	default:
 		g.timer.Reset(g.limit)
 	}
+	n, err := g.ReadCloser.Read(p)
+	if g.timer != nil {
+		g.timer.Stop()
+	}
 	if err != nil && !errors.Is(err, io.EOF) {
-		err = describe(err)
+		err = endedOr(g.caller, err)
+		if errors.Is(context.Cause(g.try), errStalled) {
+			err = errStalled // HTTP/2 gives no cause
+		}
 	}
 	return n, err
 }
 
 func (g *stallGuard) Close() error {
-	if g.timer != nil {
-		g.timer.Stop()
-	}
 	err := g.ReadCloser.Close()
 	g.cancel(nil)
+	return err
+}
+
+// endedOr gives the plain error of a context that has ended, as net/http gives its cause, which for a signal that stops
+// the program is one that does not say so; otherwise it gives err.
+func endedOr(ctx context.Context, err error) error {
+	if ended := ctx.Err(); ended != nil {
+		return ended
+	}
 	return err
 }

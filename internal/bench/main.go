@@ -1,0 +1,271 @@
+// Bench measures what a month of a million values costs the mediator, beside a plain client and beside curl, in one run
+// on one machine: peak memory, time and CPU of each process, and the ratios between them.
+//
+//	go run ./internal/bench -write docs/benchmarks.md
+package main
+
+import (
+	"bufio"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	var (
+		orgUnits = flag.Int("org-units", 10000, "org units of the large month")
+		elements = flag.Int("elements", 100, "data elements of each")
+		runs     = flag.Int("runs", 3, "how often each client runs; the middle one of its times counts")
+		write    = flag.String("write", "", "file to write the result to, beside the standard output")
+		asStub   = flag.Bool("stub", false, "serve the stubs (used by the program itself)")
+	)
+	flag.Parse()
+	var err error
+	if *asStub {
+		err = stub(*orgUnits, *elements)
+	} else {
+		err = bench(*orgUnits, *elements, *runs, *write)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// sample is what one process used.
+type sample struct {
+	wall, cpu time.Duration
+	memory    int64 // peak resident, bytes
+}
+
+// client is something that carries the month from one stub to the other.
+type client struct {
+	name    string
+	needs   string // the program that it needs, empty for none
+	command func(url string) *exec.Cmd
+}
+
+func bench(orgUnits, elements, runs int, write string) error {
+	folder, err := os.MkdirTemp("", "bench-*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(folder) }()
+	binary := filepath.Join(folder, "mediator")
+	build := exec.Command("go", "build", "-trimpath", "-o", binary, "./mediator")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Stderr = os.Stderr
+	if err := build.Run(); err != nil {
+		return fmt.Errorf("build the mediator: %w", err)
+	}
+	peer := filepath.Join(folder, "peer.mjs")
+	if err := os.WriteFile(peer, peerScript, 0o600); err != nil {
+		return err
+	}
+	clients := []client{
+		{"mediator", "", func(url string) *exec.Cmd { return mediator(binary, folder, url) }},
+		{"plain Node client", "node", func(url string) *exec.Cmd { return exec.Command("node", peer, url, url) }},
+		{"curl to curl", "curl", curl},
+	}
+	small, err := measure(clients[:1], max(1, orgUnits/10), elements, runs)
+	if err != nil {
+		return err
+	}
+	large, err := measure(clients, orgUnits, elements, runs)
+	if err != nil {
+		return err
+	}
+	demo, err := firstOutput(binary, runs)
+	if err != nil {
+		return err
+	}
+	text := report(orgUnits, elements, small, large, clients, demo)
+	if _, err := fmt.Print(text); err != nil || write == "" {
+		return err
+	}
+	return os.WriteFile(write, []byte(text), 0o644) //nolint:gosec // a page of documentation
+}
+
+const config = `cht: [{name: stub, url: %[1]q, username: x, password: x}]
+dhis2: [{name: stub, url: %[1]q, token: x}]
+data_sets: [{id: DsBench0001, first_period: "202601", completeness: off}]
+`
+
+func mediator(binary, folder, url string) *exec.Cmd {
+	file := filepath.Join(folder, "config.yaml")
+	_ = os.WriteFile(file, fmt.Appendf(nil, config, url), 0o600)
+	return exec.Command(binary, "submit", "--config", file, "--period", benchPeriod, "--json")
+}
+
+// curl moves the bytes of the month from one stub to the other, unread: the floor.
+func curl(url string) *exec.Cmd {
+	get := fmt.Sprintf("curl -sS -g '%s/api/v2/export/dhis?filters[dataSet]=%s&filters[date][from]=1789473600000'", url, benchSet)
+	return exec.Command("sh", "-c", get+" | curl -sS -o /dev/null -H 'Content-Type: application/json' -T - -X POST "+url+"/api/dataValueSets")
+}
+
+// measure runs each client some times, in turns, so that what else the machine does hits all alike.
+func measure(clients []client, orgUnits, elements, runs int) (map[string]sample, error) {
+	url, stop, err := startStub(orgUnits, elements)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	samples := map[string][]sample{}
+	for range runs {
+		for _, c := range clients {
+			if c.needs != "" {
+				if _, err := exec.LookPath(c.needs); err != nil {
+					continue
+				}
+			}
+			s, err := run(c.command(url))
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", c.name, err)
+			}
+			samples[c.name] = append(samples[c.name], s)
+		}
+	}
+	middle := map[string]sample{}
+	for name, list := range samples {
+		middle[name] = sample{
+			wall:   median(list, func(s sample) time.Duration { return s.wall }),
+			cpu:    median(list, func(s sample) time.Duration { return s.cpu }),
+			memory: slices.MaxFunc(list, func(a, b sample) int { return int(a.memory - b.memory) }).memory,
+		}
+	}
+	return middle, nil
+}
+
+func median(list []sample, of func(sample) time.Duration) time.Duration {
+	var all []time.Duration
+	for _, s := range list {
+		all = append(all, of(s))
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+func run(c *exec.Cmd) (sample, error) {
+	var said strings.Builder
+	c.Stdout, c.Stderr = &said, &said
+	started := time.Now()
+	if err := c.Run(); err != nil {
+		return sample{}, fmt.Errorf("%w: %.500s", err, said.String())
+	}
+	usage, ok := c.ProcessState.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return sample{}, errors.New("this system does not tell what a process used")
+	}
+	return sample{
+		wall: time.Since(started), cpu: c.ProcessState.UserTime() + c.ProcessState.SystemTime(),
+		memory: usage.Maxrss * 1024, // Linux counts in kilobytes
+	}, nil
+}
+
+func startStub(orgUnits, elements int) (url string, stop func(), err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", nil, err
+	}
+	c := exec.Command(self, "-stub", "-org-units", fmt.Sprint(orgUnits), "-elements", fmt.Sprint(elements)) //nolint:gosec // this program
+	c.Stderr = os.Stderr
+	in, err := c.StdinPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return "", nil, err
+	}
+	if err := c.Start(); err != nil {
+		return "", nil, err
+	}
+	stop = func() {
+		_ = in.Close()
+		_ = c.Wait()
+	}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		stop()
+		return "", nil, fmt.Errorf("start the stubs: %w", err)
+	}
+	return strings.TrimSpace(line), stop, nil
+}
+
+// firstOutput is how long the demo takes to print its first line.
+func firstOutput(binary string, runs int) (time.Duration, error) {
+	var all []sample
+	for range runs {
+		c := exec.Command(binary, "demo")
+		out, err := c.StdoutPipe()
+		if err != nil {
+			return 0, err
+		}
+		started := time.Now()
+		if err := c.Start(); err != nil {
+			return 0, err
+		}
+		if _, err := bufio.NewReader(out).ReadByte(); err != nil {
+			return 0, fmt.Errorf("the demo printed nothing: %w", err)
+		}
+		all = append(all, sample{wall: time.Since(started)})
+		_, _ = io.Copy(io.Discard, out)
+		if err := c.Wait(); err != nil {
+			return 0, fmt.Errorf("demo: %w", err)
+		}
+	}
+	return median(all, func(s sample) time.Duration { return s.wall }), nil
+}
+
+func report(orgUnits, elements int, small, large map[string]sample, clients []client, demo time.Duration) string {
+	var b strings.Builder
+	own := large["mediator"]
+	fmt.Fprintf(&b, "# Benchmarks\n\nWritten by `make bench`: all numbers are of one run on one machine, and only their ratios mean anything elsewhere.\n\n")
+	fmt.Fprintf(&b, "Machine: %s, %s, %d cores, %s; %s.\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), memory(), runtime.Version())
+	fmt.Fprintf(&b, "The month: %d org units with %d data elements each, %d values, read from a stub CHT and sent to a stub DHIS2 that reads and answers properly. "+
+		"The mediator checks every value, regroups by org unit on disk, writes values as texts, packs and sends requests of 2,000, and reads every answer. "+
+		"The plain client parses, regroups and sends without checks. Curl moves the bytes of the month unread.\n\n", orgUnits, elements, orgUnits*elements)
+	fmt.Fprintf(&b, "| client | peak memory | wall | CPU | mediator's wall | mediator's CPU |\n| --- | --- | --- | --- | --- | --- |\n")
+	for _, c := range clients {
+		s, ok := large[c.name]
+		if !ok {
+			fmt.Fprintf(&b, "| %s | skipped, %s is not installed | | | | |\n", c.name, c.needs)
+			continue
+		}
+		fmt.Fprintf(&b, "| %s | %.0f MiB | %.2f s | %.2f s | %.2f x | %.2f x |\n", c.name, mib(s.memory), s.wall.Seconds(), s.cpu.Seconds(), own.wall.Seconds()/s.wall.Seconds(), own.cpu.Seconds()/s.cpu.Seconds())
+	}
+	less := small["mediator"]
+	fmt.Fprintf(&b, "\n| budget | measured | bound |\n| --- | --- | --- |\n")
+	fmt.Fprintf(&b, "| peak memory of the mediator | %.0f MiB | 64 MiB |\n", mib(own.memory))
+	fmt.Fprintf(&b, "| its memory, this month against one of a tenth | %.2f x (%.0f MiB) | 1.5 x |\n", float64(own.memory)/float64(less.memory), mib(less.memory))
+	if node, ok := large["plain Node client"]; ok {
+		fmt.Fprintf(&b, "| its wall time against the plain client | %.2f x | 0.5 x |\n", own.wall.Seconds()/node.wall.Seconds())
+		fmt.Fprintf(&b, "| its CPU against the plain client | %.2f x | 0.5 x |\n", own.cpu.Seconds()/node.cpu.Seconds())
+	}
+	fmt.Fprintf(&b, "| demo to its first output | %.2f s | 0.3 s |\n", demo.Seconds())
+	return b.String()
+}
+
+func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
+
+// memory tells how much the machine has, where the system says so.
+func memory() string {
+	content, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return "memory unknown"
+	}
+	var kilobytes int64
+	if _, err := fmt.Sscanf(string(content), "MemTotal: %d kB", &kilobytes); err != nil {
+		return "memory unknown"
+	}
+	return fmt.Sprintf("%.0f GiB", float64(kilobytes)/(1<<20))
+}

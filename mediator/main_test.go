@@ -1,0 +1,325 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
+
+	"github.com/cht-dhis2/mediator/internal/sandbox"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(leakChecked{m}, map[string]func(){"mediator": main})
+}
+
+// leakChecked runs the tests and fails when they leave a goroutine behind.
+type leakChecked struct{ m *testing.M }
+
+func (l leakChecked) Run() int {
+	code := l.m.Run()
+	if code == 0 {
+		if err := goleak.Find(goleak.IgnoreTopFunction("os/signal.loop")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return code
+}
+
+// TestScripts runs what a user types, and compares what the user sees. Beside testscript's own, the scripts have these
+// commands:
+//
+//	world VERSION [facilities=N] [problems]   a country with a CHT and a DHIS2, and a config.yaml for it
+//	cht-export FILE                           what the CHT answers from now on; the ids of the country stand in it as $SET
+//	cht-settings month-start|data-set VALUE   changes the CHT's settings
+//	fault cht|dhis2 KIND [key=value…]         a fault of package sandbox
+//	heal                                      no fault any more
+//	lock, close-unit ID                       locks the period, closes an org unit in DHIS2
+//	stored N [right]                          how many values DHIS2 holds, and that they are the country's right answer
+//	imports N [most=N]                        how many imports reached DHIS2, and the largest number of values in one
+//	repeated                                  the first two imports were the same, byte for byte
+//	exports N                                 how many exports the CHT was asked for
+//	env-file FILE                             fills the environment variables in that stand in a file
+//	await-imports N                           waits until as many imports reached DHIS2
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			w := &world{folder: env.WorkDir, env: env}
+			env.Values[worldKey{}] = w
+			env.Defer(w.close)
+			env.Setenv("NO_COLOR", "1")
+			env.Setenv("TZ", "UTC")
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"world": onWorld((*world).invent), "cht-export": onWorld((*world).setExport),
+			"fault": onWorld((*world).fault), "heal": onWorld((*world).heal), "lock": onWorld((*world).lock), "close-unit": onWorld((*world).closeUnit),
+			"stored": onWorld((*world).stored), "imports": onWorld((*world).imports), "repeated": onWorld((*world).repeated),
+			"cht-settings": onWorld((*world).setSettings), "exports": onWorld((*world).exports), "await-imports": onWorld((*world).awaitImports), "env-file": onWorld((*world).fillIn),
+		},
+	})
+}
+
+type worldKey struct{}
+
+// world is the servers of one script.
+type world struct {
+	folder  string
+	env     *testscript.Env
+	cht     *sandbox.CHT
+	dhis2   *sandbox.DHIS2
+	country *sandbox.Country
+	open    []*sandbox.Server
+	period  string
+}
+
+func (w *world) close() {
+	for _, server := range w.open {
+		server.Close()
+	}
+}
+
+// onWorld makes a script command of a method. A command that fails ends the script.
+func onWorld(f func(*world, *testscript.TestScript, []string) error) func(*testscript.TestScript, bool, []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		w, _ := ts.Value(worldKey{}).(*world)
+		err := f(w, ts, args)
+		if neg && err == nil {
+			ts.Fatalf("did not fail")
+		}
+		if !neg {
+			ts.Check(err)
+		}
+	}
+}
+
+// option finds key=value among the arguments.
+func option(args []string, key, otherwise string) string {
+	for _, arg := range args {
+		if value, ok := strings.CutPrefix(arg, key+"="); ok {
+			return value
+		}
+	}
+	return otherwise
+}
+
+func number(args []string, key string, otherwise int) int {
+	n, err := strconv.Atoi(option(args, key, strconv.Itoa(otherwise)))
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+func (w *world) invent(ts *testscript.TestScript, args []string) error {
+	now := time.Now().UTC()
+	w.period = time.Date(now.Year(), now.Month()-1, 1, 0, 0, 0, 0, time.UTC).Format("200601")
+	w.country = sandbox.NewCountry(sandbox.CountryConfig{
+		Seed: 11, Facilities: number(args, "facilities", 8), DataSets: number(args, "sets", 1), Elements: number(args, "elements", 6),
+		Period: w.period, Problems: slices.Contains(args, "problems"),
+	})
+	w.cht = sandbox.NewCHT(sandbox.CHTConfig{Documents: w.country.CHT})
+	w.dhis2 = sandbox.NewDHIS2(sandbox.DHIS2Config{Version: args[0], Calendar: option(args, "calendar", ""), Metadata: w.country.DHIS2, Users: w.country.Users})
+	ts.Setenv("PERIOD", w.period)
+	ts.Setenv("RUNNING", now.Format("200601"))
+	for i, set := range w.country.DataSets {
+		ts.Setenv(fmt.Sprintf("SET%d", i+1), set)
+	}
+	var units, elements []string
+	for _, v := range w.country.Right[w.country.DataSets[0]] {
+		units, elements = append(units, v.OrgUnit), append(elements, v.DataElement)
+	}
+	slices.Sort(units)
+	slices.Sort(elements)
+	for i, id := range slices.Compact(units) {
+		ts.Setenv(fmt.Sprintf("OU%d", i+1), id)
+	}
+	for i, id := range slices.Compact(elements) {
+		ts.Setenv(fmt.Sprintf("DE%d", i+1), id)
+	}
+	var sets strings.Builder
+	for _, id := range w.country.DataSets {
+		fmt.Fprintf(&sets, "  - {id: %s, title: Monthly totals, first_period: \"202001\", completeness: off}\n", id)
+	}
+	return w.listen(ts, w.country.CHTUsername, w.country.CHTPassword, "token_file: dhis2-secret", w.country.DHIS2Token, sets.String())
+}
+
+// listen starts the servers and writes the configuration.
+func (w *world) listen(ts *testscript.TestScript, username, password, login, secret, sets string) error {
+	for name, handler := range map[string]http.Handler{"CHT_AT": w.cht, "DHIS2_AT": w.dhis2} {
+		server, err := sandbox.Listen(handler)
+		if err != nil {
+			return err
+		}
+		w.open = append(w.open, server)
+		ts.Setenv(name, server.URL)
+	}
+	config := fmt.Sprintf("cht:\n  - {name: county, url: %q, username: %s, password_file: cht-secret}\ndhis2:\n  - {name: national, url: %q, %s}\ndata_sets:\n%s",
+		ts.Getenv("CHT_AT"), username, ts.Getenv("DHIS2_AT"), login, sets)
+	for name, content := range map[string]string{"config.yaml": config, "cht-secret": password + "\n", "dhis2-secret": secret + "\n"} {
+		if err := os.WriteFile(filepath.Join(w.folder, name), []byte(content), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setExport lets the CHT answer with a file, in which the names of environment variables are filled in.
+func (w *world) setExport(ts *testscript.TestScript, args []string) error {
+	content := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
+	w.cht.SetExport(w.country.DataSets[0], w.period, []byte(strings.TrimSuffix(content, "\n")))
+	return nil
+}
+
+// fillIn puts the values of environment variables where a file has their names.
+func (w *world) fillIn(ts *testscript.TestScript, args []string) error {
+	return os.WriteFile(ts.MkAbs(args[0]), []byte(os.Expand(ts.ReadFile(args[0]), ts.Getenv)), 0o600)
+}
+
+func (w *world) setSettings(_ *testscript.TestScript, args []string) error {
+	w.cht.Change(func(d *sandbox.CHTDocuments) {
+		switch args[0] {
+		case "month-start":
+			d.Settings.UHC.MonthStartDate, _ = strconv.Atoi(args[1])
+		case "data-set":
+			d.Settings.DHISDataSets = []sandbox.CHTDataSet{{ID: args[1]}}
+		}
+	})
+	return nil
+}
+
+func (w *world) fault(_ *testscript.TestScript, args []string) error {
+	f := sandbox.Fault{
+		Kind: sandbox.FaultKind(args[1]), Path: option(args, "path", ""), Method: option(args, "method", ""),
+		Skip: number(args, "skip", 0), Times: number(args, "times", 0), Status: number(args, "status", 0), Size: int64(number(args, "size", 0)),
+		RetryAfter: option(args, "retry-after", ""),
+	}
+	var err error
+	if f.Delay, err = time.ParseDuration(option(args, "delay", "0s")); err != nil {
+		return err
+	}
+	if args[0] == "cht" {
+		w.cht.Fail(f)
+	} else {
+		w.dhis2.Fail(f)
+	}
+	return nil
+}
+
+func (w *world) heal(*testscript.TestScript, []string) error {
+	w.cht.Heal()
+	w.dhis2.Heal()
+	return nil
+}
+
+func (w *world) lock(*testscript.TestScript, []string) error {
+	w.dhis2.LockPeriod(w.country.DataSets[0], w.period)
+	return nil
+}
+
+func (w *world) closeUnit(_ *testscript.TestScript, args []string) error {
+	w.dhis2.CloseOrgUnit(args[0], "2020-01-01")
+	return nil
+}
+
+// stored compares what DHIS2 holds with a number, and with the country's right answer where that is asked for.
+func (w *world) stored(_ *testscript.TestScript, args []string) error {
+	held := w.dhis2.Values()
+	if args[0] != "right" {
+		if want, err := strconv.Atoi(args[0]); err != nil || len(held) != want {
+			return fmt.Errorf("DHIS2 holds %d values, want %s", len(held), args[0])
+		}
+		return nil
+	}
+	got := map[string]string{}
+	for _, v := range held {
+		got[v.OrgUnit+" "+v.DataElement] = v.Value
+	}
+	for _, set := range w.country.DataSets {
+		for _, v := range w.country.Right[set] {
+			key := v.OrgUnit + " " + v.DataElement
+			if value, ok := got[key]; ok && value != v.Value || !ok && v.Value != "0" {
+				return fmt.Errorf("DHIS2 holds %q for %s, the right value is %q", value, key, v.Value)
+			}
+			delete(got, key)
+		}
+	}
+	if len(got) > 0 {
+		return fmt.Errorf("DHIS2 holds %d values that are wrong: %v", len(got), got)
+	}
+	return nil
+}
+
+// imports compares how many imports reached DHIS2, and how large the largest was.
+func (w *world) imports(_ *testscript.TestScript, args []string) error {
+	imports := w.dhis2.Imports()
+	if want, err := strconv.Atoi(args[0]); err != nil || len(imports) != want {
+		return fmt.Errorf("%d imports reached DHIS2, want %s", len(imports), args[0])
+	}
+	most := number(args, "most", 1<<30)
+	for _, i := range imports {
+		if n := strings.Count(string(i.Body), `"value":`); n > most {
+			return fmt.Errorf("an import has %d values, more than %d", n, most)
+		}
+	}
+	if w.dhis2.MostAtOnce() > 1 {
+		return fmt.Errorf("%d imports were in flight at once", w.dhis2.MostAtOnce())
+	}
+	return nil
+}
+
+// repeated makes sure that the first two imports were the same, byte for byte.
+func (w *world) repeated(*testscript.TestScript, []string) error {
+	imports := w.dhis2.Imports()
+	if len(imports) < 2 || !slices.Equal(imports[0].Raw, imports[1].Raw) {
+		return fmt.Errorf("of %d imports the second is not the first again", len(imports))
+	}
+	return nil
+}
+
+// exports compares how many exports the CHT was asked for.
+func (w *world) exports(_ *testscript.TestScript, args []string) error {
+	n := 0
+	for _, r := range w.cht.Requests() {
+		if strings.HasPrefix(r.Path, "/api/v2/export/") {
+			n++
+		}
+	}
+	if want, err := strconv.Atoi(args[0]); err != nil || n != want {
+		return fmt.Errorf("the CHT was asked for %d exports, want %s", n, args[0])
+	}
+	return nil
+}
+
+// awaitImports waits until so many imports reached DHIS2.
+func (w *world) awaitImports(_ *testscript.TestScript, args []string) error {
+	want, err := strconv.Atoi(args[0])
+	for deadline := time.Now().Add(30 * time.Second); err == nil && len(w.dhis2.Imports()) < want; {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d imports after 30 seconds, want %d", len(w.dhis2.Imports()), want)
+		}
+		runtime.Gosched()
+	}
+	return err
+}
+
+// TestRunNeedsNoProcess runs the program as a value.
+func TestRunNeedsNoProcess(t *testing.T) {
+	var out strings.Builder
+	if code := run(context.Background(), &app{stdout: &out, stderr: io.Discard}, []string{"version"}); code != 0 || !strings.Contains(out.String(), version) {
+		t.Errorf("exit code %d, output %q", code, out.String())
+	}
+}
