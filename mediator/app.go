@@ -24,6 +24,8 @@ type app struct {
 	ctx            context.Context //nolint:containedctx // the life of the process
 	stdout, stderr io.Writer
 	environ        []string
+	// now gives the time; nil is time.Now.
+	now func() time.Time
 }
 
 // settingsFlags are the options of every command that reads the configuration.
@@ -53,7 +55,7 @@ func (f settingsFlags) submitter(a *app) (*orchestration.Submitter, error) {
 	log.SetLevel(level)
 	s := &orchestration.Submitter{
 		Sources: map[string]orchestration.Source{}, Destinations: map[string]orchestration.Destination{},
-		SpoolDir: settings.DataDir, Log: logrus.NewEntry(log),
+		SpoolDir: settings.DataDir, Log: logrus.NewEntry(log), Now: a.now,
 	}
 	if s.SpoolDir != "" {
 		if err := os.MkdirAll(s.SpoolDir, 0o700); err != nil {

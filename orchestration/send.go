@@ -19,8 +19,10 @@ func (s *Submitter) Send(ctx context.Context, p *Plan) Report {
 	sending := &sending{
 		Submitter: s, plan: p, patience: s.newPatience(),
 		sizer: newSizer(p.server.Dialect, p.set.ChunkValues),
-		queue: []span{{0, len(p.content.parts)}},
 		total: p.tally.report.Counts.Unsent,
+	}
+	if parts := len(p.content.parts); parts > 0 {
+		sending.queue = []span{{0, parts}}
 	}
 	if err := sending.run(ctx); err != nil {
 		p.tally.fail(failureOf(err))

@@ -66,7 +66,7 @@ func (c *Client) get(ctx context.Context, doing, path string, into any) error {
 	if err != nil {
 		return err
 	}
-	response, body, err := c.caller.Do(request, judge)
+	response, body, err := c.caller.Do(request, judge) //nolint:bodyclose // Do has closed it
 	if err != nil {
 		return callError(doing, err)
 	}

@@ -74,13 +74,16 @@ func (g *groupImport) importDecoded() {
 	case g.summary.Status == "ERROR":
 	case len(valid) == 0:
 		g.summary.Status = "ERROR"
-	case g.fault != "" || g.givenTwice(valid):
+	case g.databaseFails() || g.givenTwice(valid):
 		// The database fails on the whole statement, and the importer does not notice.
 		g.summary.ImportCount.Ignored = len(g.values)
 	default:
 		g.store(valid)
 	}
 }
+
+// databaseFails tells whether a fault is in the database's way.
+func (g *groupImport) databaseFails() bool { return g.fault == WriteFails || g.fault == NewPeriodRace }
 
 // refuse rejects the whole group.
 func (g *groupImport) refuse(wrong *dhis2Conflict) {
@@ -681,7 +684,7 @@ func (g *groupImport) store(values []*groupValue) {
 // deleteScope deletes what the body's deletion asks for, but not what the body itself has brought.
 func (g *groupImport) deleteScope() {
 	scope := g.body.get("deletion")
-	if !scope.there() || g.options.dryRun || g.summary.Status == "ERROR" || g.fault != "" {
+	if !scope.there() || g.options.dryRun || g.summary.Status == "ERROR" || g.databaseFails() {
 		return
 	}
 	brought := make(map[dhis2Cell]bool, len(g.values))

@@ -175,7 +175,7 @@ type dhis2Post struct {
 	options *dhis2Options
 	body    jsonValue
 	summary *dhis2Summary
-	// fault is WriteFails or NewPeriodRace when the database fails.
+	// fault is what the request suffers. Only those of the database matter here.
 	fault FaultKind
 }
 

@@ -217,7 +217,7 @@ func (c *Client) guarded(network http.RoundTripper, request *http.Request) (*htt
 
 	var response *http.Response
 	_, err := c.breaker.Execute(func() (none struct{}, err error) {
-		if response, err = network.RoundTrip(request); err != nil {
+		if response, err = network.RoundTrip(request); err != nil { //nolint:bodyclose // closed by the caller
 			return none, endedOr(caller, err)
 		}
 		if isDown(response.StatusCode) {
