@@ -202,7 +202,7 @@ func (f selection) requests(s *orchestration.Submitter) ([]orchestration.Request
 // isTerminal says whether a person watches w.
 func isTerminal(w io.Writer) bool {
 	file, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(file.Fd())) //nolint:gosec // a file descriptor is small
+	return ok && term.IsTerminal(int(file.Fd()))
 }
 
 // gravest gives the reason with the gravest exit code.

@@ -154,11 +154,11 @@ func (w *world) invent(ts *testscript.TestScript, args []string) error {
 	for _, id := range w.country.DataSets {
 		fmt.Fprintf(&sets, "  - {id: %s, title: Monthly totals, first_period: \"202001\", completeness: off}\n", id)
 	}
-	return w.listen(ts, w.country.CHTUsername, w.country.CHTPassword, "token_file: dhis2-secret", w.country.DHIS2Token, sets.String())
+	return w.listen(ts, sets.String())
 }
 
 // listen starts the servers and writes the configuration.
-func (w *world) listen(ts *testscript.TestScript, username, password, login, secret, sets string) error {
+func (w *world) listen(ts *testscript.TestScript, sets string) error {
 	for name, handler := range map[string]http.Handler{"CHT_AT": w.cht, "DHIS2_AT": w.dhis2} {
 		server, err := sandbox.Listen(handler)
 		if err != nil {
@@ -167,9 +167,9 @@ func (w *world) listen(ts *testscript.TestScript, username, password, login, sec
 		w.open = append(w.open, server)
 		ts.Setenv(name, server.URL)
 	}
-	config := fmt.Sprintf("cht:\n  - {name: county, url: %q, username: %s, password_file: cht-secret}\ndhis2:\n  - {name: national, url: %q, %s}\ndata_sets:\n%s",
-		ts.Getenv("CHT_AT"), username, ts.Getenv("DHIS2_AT"), login, sets)
-	for name, content := range map[string]string{"config.yaml": config, "cht-secret": password + "\n", "dhis2-secret": secret + "\n"} {
+	config := fmt.Sprintf("cht:\n  - {name: county, url: %q, username: %s, password_file: cht-secret}\ndhis2:\n  - {name: national, url: %q, token_file: dhis2-secret}\ndata_sets:\n%s",
+		ts.Getenv("CHT_AT"), w.country.CHTUsername, ts.Getenv("DHIS2_AT"), sets)
+	for name, content := range map[string]string{"config.yaml": config, "cht-secret": w.country.CHTPassword + "\n", "dhis2-secret": w.country.DHIS2Token + "\n"} {
 		if err := os.WriteFile(filepath.Join(w.folder, name), []byte(content), 0o600); err != nil {
 			return err
 		}

@@ -88,11 +88,11 @@ func bench(orgUnits, elements, runs int, write string) error {
 	if err != nil {
 		return err
 	}
-	text := report(orgUnits, elements, small, large, clients, demo)
+	text := report(orgUnits, elements, clients, results{small, large, demo})
 	if _, err := fmt.Print(text); err != nil || write == "" {
 		return err
 	}
-	return os.WriteFile(write, []byte(text), 0o644) //nolint:gosec // a page of documentation
+	return os.WriteFile(write, []byte(text), 0o644)
 }
 
 const config = `cht: [{name: stub, url: %[1]q, username: x, password: x}]
@@ -176,7 +176,7 @@ func startStub(orgUnits, elements int) (url string, stop func(), err error) {
 	if err != nil {
 		return "", nil, err
 	}
-	c := exec.Command(self, "-stub", "-org-units", fmt.Sprint(orgUnits), "-elements", fmt.Sprint(elements)) //nolint:gosec // this program
+	c := exec.Command(self, "-stub", "-org-units", fmt.Sprint(orgUnits), "-elements", fmt.Sprint(elements))
 	c.Stderr = os.Stderr
 	in, err := c.StdinPipe()
 	if err != nil {
@@ -226,9 +226,16 @@ func firstOutput(binary string, runs int) (time.Duration, error) {
 	return median(all, func(s sample) time.Duration { return s.wall }), nil
 }
 
-func report(orgUnits, elements int, small, large map[string]sample, clients []client, demo time.Duration) string {
+// results are what was measured: of the mediator with a tenth of the month, of each client with the whole, and how long
+// the demo takes to its first output.
+type results struct {
+	small, large map[string]sample
+	demo         time.Duration
+}
+
+func report(orgUnits, elements int, clients []client, r results) string {
 	var b strings.Builder
-	own := large["mediator"]
+	large, own := r.large, r.large["mediator"]
 	fmt.Fprintf(&b, "# Benchmarks\n\nWritten by `make bench`: all numbers are of one run on one machine, and only their ratios mean anything elsewhere.\n\n")
 	fmt.Fprintf(&b, "Machine: %s, %s, %d cores, %s; %s.\n\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), memory(), runtime.Version())
 	fmt.Fprintf(&b, "The month: %d org units with %d data elements each, %d values, read from a stub CHT and sent to a stub DHIS2 that reads and answers properly. "+
@@ -243,7 +250,7 @@ func report(orgUnits, elements int, small, large map[string]sample, clients []cl
 		}
 		fmt.Fprintf(&b, "| %s | %.0f MiB | %.2f s | %.2f s | %.2f x | %.2f x |\n", c.name, mib(s.memory), s.wall.Seconds(), s.cpu.Seconds(), own.wall.Seconds()/s.wall.Seconds(), own.cpu.Seconds()/s.cpu.Seconds())
 	}
-	less := small["mediator"]
+	less := r.small["mediator"]
 	fmt.Fprintf(&b, "\n| budget | measured | bound |\n| --- | --- | --- |\n")
 	fmt.Fprintf(&b, "| peak memory of the mediator | %.0f MiB | 64 MiB |\n", mib(own.memory))
 	fmt.Fprintf(&b, "| its memory, this month against one of a tenth | %.2f x (%.0f MiB) | 1.5 x |\n", float64(own.memory)/float64(less.memory), mib(less.memory))
@@ -251,7 +258,7 @@ func report(orgUnits, elements int, small, large map[string]sample, clients []cl
 		fmt.Fprintf(&b, "| its wall time against the plain client | %.2f x | 0.5 x |\n", own.wall.Seconds()/node.wall.Seconds())
 		fmt.Fprintf(&b, "| its CPU against the plain client | %.2f x | 0.5 x |\n", own.cpu.Seconds()/node.cpu.Seconds())
 	}
-	fmt.Fprintf(&b, "| demo to its first output | %.2f s | 0.3 s |\n", demo.Seconds())
+	fmt.Fprintf(&b, "| demo to its first output | %.2f s | 0.3 s |\n", r.demo.Seconds())
 	return b.String()
 }
 

@@ -1,6 +1,7 @@
 package cht
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -230,13 +231,13 @@ func (d *decoder) value(v *Value) error {
 		return err
 	}
 	for d.PeekKind() != jsontext.KindEndObject {
-		name, err := d.text()
+		name, err := d.bytes()
 		if err != nil {
 			return err
 		}
 		field := v.field(name)
 		if field == nil {
-			v.Extra = append(v.Extra, name)
+			v.Extra = append(v.Extra, d.keep(name))
 			err = d.SkipValue()
 		} else {
 			*field, err = d.field()
@@ -250,8 +251,8 @@ func (d *decoder) value(v *Value) error {
 }
 
 // field gives the place for a field of that name, nil for one that is not ours.
-func (v *Value) field(name string) *Field {
-	switch name {
+func (v *Value) field(name []byte) *Field {
+	switch string(name) {
 	case "orgUnit":
 		return &v.OrgUnit
 	case "dataElement":
@@ -281,7 +282,7 @@ func (d *decoder) field() (Field, error) {
 		return Field{Kind: Null}, nil
 	case jsontext.KindString:
 		text, err := d.unquote(raw)
-		return Field{Kind: String, Text: text}, err
+		return Field{Kind: String, Text: d.keep(text)}, err
 	case jsontext.KindNumber:
 		return Field{Kind: Number, Text: d.keep(raw)}, nil
 	default:
@@ -289,22 +290,32 @@ func (d *decoder) field() (Field, error) {
 	}
 }
 
-// text reads a string, which the name of a field is as well.
+// text reads a string.
 func (d *decoder) text() (string, error) {
+	text, err := d.bytes()
+	return string(text), err
+}
+
+// bytes reads a string, which the name of a field is as well. It is good until the next one is read.
+func (d *decoder) bytes() ([]byte, error) {
 	raw, err := d.ReadValue()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if raw.Kind() != jsontext.KindString {
-		return "", &unexpectedError{what: fmt.Sprintf("%.40s stands where a text belongs", raw)}
+		return nil, &unexpectedError{what: fmt.Sprintf("%.40s stands where a text belongs", raw)}
 	}
 	return d.unquote(raw)
 }
 
-func (d *decoder) unquote(raw jsontext.Value) (string, error) {
+// unquote gives the text of a string, without a copy where nothing in it is escaped.
+func (d *decoder) unquote(raw jsontext.Value) ([]byte, error) {
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return raw[1 : len(raw)-1], nil
+	}
 	var err error
 	d.raw, err = jsontext.AppendUnquote(d.raw[:0], raw)
-	return d.keep(d.raw), err
+	return d.raw, err
 }
 
 const (

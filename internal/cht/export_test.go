@@ -214,7 +214,7 @@ func (brokenCall) Hint() string    { return "look at the proxy" }
 func (b brokenCall) Timeout() bool { return b.timeout }
 
 func TestAConnectionThatBreaksAtAnyByteIsNeverAShortMonth(t *testing.T) {
-	// The last byte but one is the closing brace: the connection broke before the server said that this was all.
+	// The last one comes after the closing brace: the connection broke before the server said that this was all.
 	for cut := range len(smallExport) + 1 {
 		_, err := read(io.MultiReader(strings.NewReader(smallExport[:cut]), iotest.ErrReader(brokenCall{})))
 		e := asError(t, err)

@@ -12,7 +12,10 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 // Caller sends a request, again while the function given with it says so, and gives back the last answer with its
@@ -28,12 +31,20 @@ type Client struct {
 	caller   Caller
 	inFlight chan struct{}
 	now      func() time.Time
+	// packers are kept, as each takes more memory than the chunk that it packs.
+	packers sync.Pool
 }
 
 // New makes a client of the server at base, which may carry a path. It has at most inFlight imports under way at one
 // time; less than one counts as one.
 func New(base *url.URL, caller Caller, inFlight int) *Client {
-	return &Client{base: base, caller: caller, inFlight: make(chan struct{}, max(1, inFlight)), now: time.Now}
+	return &Client{
+		base: base, caller: caller, inFlight: make(chan struct{}, max(1, inFlight)), now: time.Now,
+		packers: sync.Pool{New: func() any {
+			writer, _ := gzip.NewWriterLevel(nil, gzip.BestSpeed) // a level that there is
+			return &packer{gzip: writer}
+		}},
+	}
 }
 
 // Server is what a DHIS2 says of itself.
@@ -147,7 +158,7 @@ func (c *Client) get(ctx context.Context, doing, path string, into any) error {
 		}
 		return shortWait(try, response), true
 	}
-	response, body, err := c.caller.Do(request, judged)
+	response, body, err := c.caller.Do(request, judged) //nolint:bodyclose // the caller has read and closed it
 	if failure := failureOf(response, body, err); failure != nil {
 		failure.Doing = doing
 		return failure

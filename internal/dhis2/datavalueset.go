@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/klauspost/compress/gzip"
@@ -57,25 +58,35 @@ type Payload struct {
 	Digest string
 }
 
-// Payload writes the chunk down. The same chunk gives the same text every time.
-func (c Chunk) Payload() (Payload, error) {
-	text, err := c.text()
-	if err != nil {
+// packer packs chunks, one after the other.
+type packer struct {
+	gzip *gzip.Writer
+	text []byte
+}
+
+// pack writes a chunk down. The same chunk gives the same text every time.
+func (p *packer) pack(c Chunk) (Payload, error) {
+	var err error
+	if p.text, err = c.append(p.text[:0]); err != nil {
 		return Payload{}, fmt.Errorf("compose a chunk of data set %s: %w", c.DataSet, err)
 	}
-	sum := sha256.Sum256(text)
+	sum := sha256.Sum256(p.text)
 	var packed bytes.Buffer
-	packer, err := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
-	if err != nil {
+	p.gzip.Reset(&packed)
+	if _, err := p.gzip.Write(p.text); err != nil {
 		return Payload{}, err
 	}
-	if _, err := packer.Write(text); err != nil {
-		return Payload{}, err
-	}
-	if err := packer.Close(); err != nil {
+	if err := p.gzip.Close(); err != nil {
 		return Payload{}, err
 	}
 	return Payload{Body: packed.Bytes(), Digest: hex.EncodeToString(sum[:])}, nil
+}
+
+// payload packs a chunk with one of the client's packers.
+func (c *Client) payload(chunk Chunk) (Payload, error) {
+	p, _ := c.packers.Get().(*packer)
+	defer c.packers.Put(p)
+	return p.pack(chunk)
 }
 
 // field is a name and a value of a JSON object; optional ones are left out when they are empty.
@@ -86,8 +97,8 @@ type field struct {
 
 const valueSize = 140 // what a value takes in JSON, to reserve room
 
-func (c Chunk) text() ([]byte, error) {
-	text := make([]byte, 0, 200+valueSize*len(c.Values))
+func (c Chunk) append(text []byte) ([]byte, error) {
+	text = slices.Grow(text, 200+valueSize*len(c.Values))
 	text, err := appendFields(text, []field{
 		{name: "dataSet", value: c.DataSet},
 		{name: "period", value: c.Period.String()},

@@ -106,7 +106,7 @@ func failureOf(response *http.Response, body []byte, err error) *Error {
 func callFailure(err error) *Error {
 	e := &Error{Kind: Unavailable, What: err.Error(), err: err}
 	var fixed interface{ Permanent() bool }
-	e.Temporary = !errors.Is(err, context.Canceled) && !(errors.As(err, &fixed) && fixed.Permanent())
+	e.Temporary = !errors.Is(err, context.Canceled) && (!errors.As(err, &fixed) || !fixed.Permanent())
 	var hint interface{ Hint() string }
 	if errors.As(err, &hint) {
 		e.Remedy = hint.Hint()

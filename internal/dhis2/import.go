@@ -25,7 +25,7 @@ func (c *Client) Import(ctx context.Context, dialect Dialect, chunk Chunk, optio
 	if err := ctx.Err(); err != nil {
 		return Outcome{}, err
 	}
-	payload, err := chunk.Payload()
+	payload, err := c.payload(chunk)
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -48,6 +48,7 @@ func (c *Client) Import(ctx context.Context, dialect Dialect, chunk Chunk, optio
 
 	outcome := Outcome{State: Unsent}
 	started := c.now()
+	//nolint:bodyclose // the caller has read and closed it
 	_, _, _ = c.caller.Do(request, func(number int, response *http.Response, body []byte, err error) (time.Duration, bool) {
 		outcome = Try{
 			Number: number, Dialect: dialect, Period: chunk.Period, Values: chunk.Values, Took: c.now().Sub(started),

@@ -102,17 +102,18 @@ func TestImportSendsAsTheContractSays(t *testing.T) {
 }
 
 func TestPayloadIsTheSameEveryTime(t *testing.T) {
-	one, err := chunk().Payload()
+	c := client(nil)
+	one, err := c.payload(chunk())
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, _ := chunk().Payload()
+	two, _ := c.payload(chunk())
 	if one.Digest != two.Digest || !bytes.Equal(one.Body, two.Body) || len(one.Digest) != 64 {
 		t.Errorf("digests %s and %s", one.Digest, two.Digest)
 	}
 	other := chunk()
 	other.Values[0].Value = "4"
-	if three, _ := other.Payload(); three.Digest == one.Digest {
+	if three, _ := c.payload(other); three.Digest == one.Digest {
 		t.Error("another value has the same digest")
 	}
 }

@@ -228,10 +228,10 @@ func (t Try) judgeCounts(s ImportSummary) Outcome {
 			return t.unknown(fmt.Sprintf("of %d values DHIS2 accounts for %d only, and the others are not all zeros", sent, stored+n.Ignored))
 		}
 	}
-	switch {
-	case o.Accepted == sent:
+	switch o.Accepted {
+	case sent:
 		o.State = Accepted
-	case o.Accepted == 0:
+	case 0:
 		o.State = StateRefused
 	default:
 		o.State = PartlyAccepted

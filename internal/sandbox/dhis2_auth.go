@@ -52,13 +52,14 @@ func (d *DHIS2) login(w http.ResponseWriter, r *http.Request) *DHIS2User {
 // tokenLogin gives the owner of a token.
 func (d *DHIS2) tokenLogin(w http.ResponseWriter, key string) *DHIS2User {
 	d.mu.Lock()
-	token := d.tokens[key]
+	token, known := d.tokens[key]
+	valid := known && !token.deleted
 	d.mu.Unlock()
-	if token != nil && !token.deleted {
+	if valid {
 		return token.owner
 	}
 	status, message := http.StatusBadRequest, "Checksum validation failed"
-	if token != nil || d.version.old() {
+	if known || d.version.old() {
 		status, message = http.StatusUnauthorized, "The API token does not exists"
 	}
 	w.Header().Set("WWW-Authenticate", "ApiToken")

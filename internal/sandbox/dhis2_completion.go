@@ -149,17 +149,20 @@ func (p *dhis2Post) register(slice dhis2Slice, from jsonValue) {
 // readCompletions answers which data sets are registered as complete.
 func (d *DHIS2) readCompletions(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
-	var slicesFound []dhis2Slice
+	var found []dhis2Slice
 	for slice, completion := range d.completed {
 		if slices.Contains(query["dataSet"], slice.dataSet) && d.inTime(query, slice.period, completion.date) && d.inUnits(query, slice.orgUnit) {
-			slicesFound = append(slicesFound, slice)
+			found = append(found, slice)
 		}
 	}
-	slices.SortFunc(slicesFound, func(a, b dhis2Slice) int {
-		return cmp.Or(cmp.Compare(a.dataSet, b.dataSet), cmp.Compare(a.period, b.period), cmp.Compare(a.orgUnit, b.orgUnit), cmp.Compare(a.attribute, b.attribute))
+	slices.SortFunc(found, func(a, b dhis2Slice) int {
+		return cmp.Or(
+			cmp.Compare(a.dataSet, b.dataSet), cmp.Compare(a.period, b.period),
+			cmp.Compare(a.orgUnit, b.orgUnit), cmp.Compare(a.attribute, b.attribute),
+		)
 	})
 	list := []map[string]any{}
-	for _, slice := range slicesFound {
+	for _, slice := range found {
 		completion := d.completed[slice]
 		list = append(list, map[string]any{
 			"dataSet": slice.dataSet, "period": slice.period, "organisationUnit": slice.orgUnit, "attributeOptionCombo": slice.attribute,

@@ -23,10 +23,12 @@ type dhis2Options struct {
 	requireCombo, requireAttribute                                              bool
 }
 
-// dhis2Schemes are the parameters that tell a scheme, by what it is for.
-var dhis2Schemes = map[string]string{
-	"": "idScheme", "dataSet": "dataSetIdScheme", "dataElement": "dataElementIdScheme", "orgUnit": "orgUnitIdScheme",
-	"combo": "categoryOptionComboIdScheme", "attribute": "attributeOptionComboIdScheme",
+// dhis2Schemes gives the parameters that tell a scheme, by what it is for.
+func dhis2Schemes() map[string]string {
+	return map[string]string{
+		"": "idScheme", "dataSet": "dataSetIdScheme", "dataElement": "dataElementIdScheme", "orgUnit": "orgUnitIdScheme",
+		"combo": "categoryOptionComboIdScheme", "attribute": "attributeOptionComboIdScheme",
+	}
 }
 
 // readOptions reads the query. It gives the name of the first parameter that makes no sense.
@@ -35,7 +37,7 @@ func readOptions(query url.Values) (dhis2Options, string) {
 	if o.strategy == "" {
 		o.strategy = query.Get("strategy")
 	}
-	for use, name := range dhis2Schemes {
+	for use, name := range dhis2Schemes() {
 		o.scheme[use] = query.Get(name)
 	}
 	flags := []struct {
@@ -70,7 +72,7 @@ func (o *dhis2Options) readBody(body jsonValue) {
 	if strategy := body.get("strategy"); strategy.there() {
 		o.strategy = strategy.string()
 	}
-	for use, name := range dhis2Schemes {
+	for use, name := range dhis2Schemes() {
 		if scheme := body.get(name); scheme.there() {
 			o.scheme[use] = scheme.string()
 		}
@@ -246,11 +248,12 @@ func (p *dhis2Post) read(from io.Reader) *failure {
 	if wrong == nil {
 		return p.readOther(body.kind)
 	}
-	class := map[bool]string{true: "MismatchedInputException: ", false: "JsonMappingException: "}[len(wrong.open) == 0]
-	if !wrong.cut {
-		class = "com.fasterxml.jackson.core.JsonParseException: "
-	} else {
-		class = "com.fasterxml.jackson.databind." + map[bool]string{true: "exc.", false: ""}[len(wrong.open) == 0] + class
+	class := "com.fasterxml.jackson.core.JsonParseException: "
+	switch {
+	case wrong.cut && len(wrong.open) > 0:
+		class = "com.fasterxml.jackson.databind.JsonMappingException: "
+	case wrong.cut:
+		class = "com.fasterxml.jackson.databind.exc.MismatchedInputException: "
 	}
 	status := http.StatusBadRequest
 	if wrong.cut && len(wrong.open) > 0 {

@@ -84,8 +84,11 @@ type jsonReader struct {
 func parseJSON(data []byte) (jsonValue, *jsonError) {
 	r := &jsonReader{data: data}
 	value, err := r.value()
-	if err == nil && r.next() != 0 {
-		err = r.fail()
+	if err == nil {
+		r.next()
+		if r.at < len(data) {
+			err = r.fail()
+		}
 	}
 	return value, err
 }
@@ -255,8 +258,9 @@ func javaError(data []byte, err *jsonError, source, class string) string {
 		return "No content to map due to end-of-input\n at " + strings.Replace(place(err.at), "column: 1]", "column: 0]", 1)
 	}
 	last := err.open[len(err.open)-1]
+	kind := map[jsonKind]string{kindObject: "Object", kindList: "Array"}[last.kind]
 	return fmt.Sprintf("Unexpected end-of-input: expected close marker for %s (start marker at %s)\n at %s (through reference chain: %s)",
-		map[jsonKind]string{kindObject: "Object", kindList: "Array"}[last.kind], place(last.start), place(err.at), javaChain(err.open[:len(err.open)-1], class))
+		kind, place(last.start), place(err.at), javaChain(err.open[:len(err.open)-1], class))
 }
 
 // javaChain names the way to a value as Java does.

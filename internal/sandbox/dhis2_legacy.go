@@ -193,8 +193,7 @@ func (i *legacyImport) reject(index int, conflict *dhis2Conflict) {
 	i.summary.Conflicts[at].Indexes = append(i.summary.Conflicts[at].Indexes, index)
 }
 
-// conflict makes a conflict. The ids are told as kind and id in turn; the first one is the object, but that of the
-// set and that of a value without its own id are no objects. Empty ids are left out.
+// conflict makes a conflict. The ids are told as kind and id in turn; empty ones are left out.
 func conflict(code, property, text, object string, ids ...string) *dhis2Conflict {
 	objects := map[string]string{}
 	for n := 0; n < len(ids); n += 2 {
@@ -264,7 +263,7 @@ func (i *legacyImport) checkContent(v *legacyValue) *dhis2Conflict {
 		return conflict("E7618", "value", "Data value or comment not specified for data element: `"+id+"`", id, "dataElement", id)
 	}
 	if word := wrongValue(v.value, v.element.ValueType); v.value != "" && word != "" {
-		return conflict("E7619", "value", "Value must match value type of data element `"+id+"`: `"+cmp.Or(valueWords[word], word)+"`",
+		return conflict("E7619", "value", "Value must match value type of data element `"+id+"`: `"+valueWords(word)+"`",
 			id, "dataElement", id, "value", word)
 	}
 	if len(v.comment) > 50000 {

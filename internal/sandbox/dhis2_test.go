@@ -411,3 +411,29 @@ func BenchmarkDHIS2ImportOf100000Values(b *testing.B) {
 		})
 	}
 }
+
+func TestDHIS2StandsUnderAPath(t *testing.T) {
+	t.Parallel()
+	d := recordedDHIS2(t, "2.43.1")
+	server, err := Listen(http.StripPrefix("/dhis", d))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/dhis/api/system/info?fields=version", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Authorization", "ApiToken d2p_example_token_0")
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	var got map[string]string
+	if err := json.NewDecoder(response.Body).Decode(&got); err != nil || got["version"] != "2.43.1" || len(got) != 1 {
+		t.Errorf("%v and %v", got, err)
+	}
+}

@@ -72,17 +72,29 @@ func wrongText(value, valueType string) string {
 	return ""
 }
 
-// valueWords are what DHIS2 up to 2.42 says for its words. It has none for some.
-var valueWords = map[string]string{
-	"value_not_integer":                    "Data value is not an integer",
-	"value_not_positive_integer":           "Data value is not a positive integer",
-	"value_not_negative_integer":           "Data value is not a negative integer",
-	"value_not_numeric":                    "Data value is not numeric",
-	"value_not_percentage":                 "Data value is not a percentage",
-	"value_not_unit_interval":              "Data value is not a unit interval",
-	"value_not_bool":                       "Data value is not a boolean",
-	"value_not_true_only":                  "Data value is not true only",
-	"value_length_greater_than_max_length": "Data value length greater than max length",
+// valueWords gives what DHIS2 up to 2.42 says for its word. It has nothing better for some.
+func valueWords(word string) string {
+	switch word {
+	case "value_not_integer":
+		return "Data value is not an integer"
+	case "value_not_positive_integer":
+		return "Data value is not a positive integer"
+	case "value_not_negative_integer":
+		return "Data value is not a negative integer"
+	case "value_not_numeric":
+		return "Data value is not numeric"
+	case "value_not_percentage":
+		return "Data value is not a percentage"
+	case "value_not_unit_interval":
+		return "Data value is not a unit interval"
+	case "value_not_bool":
+		return "Data value is not a boolean"
+	case "value_not_true_only":
+		return "Data value is not true only"
+	case "value_length_greater_than_max_length":
+		return "Data value length greater than max length"
+	}
+	return word
 }
 
 // insignificantZero tells whether the value is a zero that DHIS2 up to 2.42 does not store.

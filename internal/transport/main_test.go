@@ -53,13 +53,14 @@ type outcome struct {
 	err    error
 }
 
+// do calls a server. The body is closed by then.
 func do(client *Client, request *http.Request, again Again) outcome {
-	return outcomeOf(client.Do(request, again)) //nolint:bodyclose // Do has closed it
+	return outcomeOf(client.Do(request, again))
 }
 
 // streamError is a stream that ends before its body is there to be read.
 func streamError(client *Client, request *http.Request, again Again) outcome {
-	return outcomeOf(client.Stream(request, again)) //nolint:bodyclose // Stream has closed it
+	return outcomeOf(client.Stream(request, again))
 }
 
 func outcomeOf(response *http.Response, body []byte, err error) outcome {

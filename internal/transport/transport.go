@@ -226,7 +226,11 @@ func (c *Client) guarded(network http.RoundTripper, request *http.Request) (*htt
 		return none, nil
 	})
 	if response != nil {
-		response.Body = &stallGuard{ReadCloser: response.Body, caller: caller, try: request.Context(), cancel: cancel, limit: c.config.Timeout}
+		limit := c.config.Timeout
+		if deadline, ok := caller.Deadline(); ok && time.Until(deadline) <= limit {
+			limit = 0 // the deadline comes first, as Do's always does
+		}
+		response.Body = &stallGuard{ReadCloser: response.Body, caller: caller, try: try, cancel: cancel, limit: limit}
 		return c.unpacked(response), nil
 	}
 	cancel(nil)
