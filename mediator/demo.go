@@ -36,6 +36,8 @@ type demo struct {
 	names   []string
 	servers map[string]*sandbox.DHIS2
 	configs map[string]string
+	// urls are the addresses of all servers, by what they are.
+	urls map[string]string
 }
 
 // Run starts the stand-ins and does on them what a person would do on real servers, by the same commands.
@@ -50,7 +52,7 @@ func (c demoCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	d := &demo{app: a, command: c, folder: folder, period: last.String(), servers: map[string]*sandbox.DHIS2{}, configs: map[string]string{}}
+	d := &demo{app: a, command: c, folder: folder, period: last.String(), servers: map[string]*sandbox.DHIS2{}, configs: map[string]string{}, urls: map[string]string{}}
 	stop, err := d.start()
 	if err != nil {
 		return err
@@ -59,7 +61,11 @@ func (c demoCommand) Run(a *app) error {
 	if err := d.play(); err != nil || !c.Keep {
 		return err
 	}
-	fmt.Fprintf(a.stdout, "\nThe servers stay up until Ctrl-C. Try, in another window, what you like:\n")
+	fmt.Fprintf(a.stdout, "\nThe servers stay up until Ctrl-C:\n")
+	for _, what := range sortedNames(d.urls) {
+		fmt.Fprintf(a.stdout, "  %-12s %s\n", what, d.urls[what])
+	}
+	fmt.Fprintf(a.stdout, "Try, in another window, what you like:\n")
 	for _, name := range d.names {
 		fmt.Fprintf(a.stdout, "  mediator doctor --config %s\n", d.configs[name])
 	}
@@ -83,6 +89,7 @@ func (d *demo) start() (stop func(), err error) {
 		return nil, err
 	}
 	open = append(open, cht)
+	d.urls["CHT"] = cht.URL
 	for name, version := range map[string]string{"national-242": "2.42.5", "national-243": "2.43.1"} {
 		standIn := sandbox.NewDHIS2(sandbox.DHIS2Config{Version: version, Metadata: d.country.DHIS2, Users: d.country.Users})
 		server, err := sandbox.Listen(standIn)
@@ -92,6 +99,7 @@ func (d *demo) start() (stop func(), err error) {
 		}
 		open = append(open, server)
 		d.servers[name] = standIn
+		d.urls["DHIS2 "+version] = server.URL
 		d.names = append(d.names, name)
 		if d.configs[name], err = d.configure(cht.URL, name, server.URL); err != nil {
 			stop()

@@ -63,8 +63,20 @@ func (c doctorCommand) Run(a *app) error {
 		}
 	}
 	t.Render()
-	fmt.Fprintln(a.stdout, map[bool]string{true: "everything is in order", false: "something has to be mended"}[gravest(reasons) == ""])
+	fmt.Fprintln(a.stdout, d.conclusion(gravest(reasons)))
 	return endWith(gravest(reasons))
+}
+
+func (d *doctor) conclusion(reason orchestration.Reason) string {
+	warned := slices.ContainsFunc(d.checks, func(c check) bool { return c.Result == "warning" })
+	switch {
+	case reason != "":
+		return "something has to be mended"
+	case warned:
+		return "it works; mind the warnings"
+	default:
+		return "everything is in order"
+	}
 }
 
 func sortedNames[T any](things map[string]T) []string {
