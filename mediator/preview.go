@@ -57,8 +57,17 @@ func (c previewCommand) show(a *app, plan *orchestration.Plan, report orchestrat
 		}
 		return previewJSON(a, plan, report)
 	}
-	if err := a.print(report, false, c.Each); err != nil || !c.Values {
+	if err := a.print(report, false, c.Each); err != nil {
 		return err
+	}
+	fmt.Fprintln(a.stdout, "  Rules, in the order in which they are applied:")
+	rules := a.table("rule", "set to", "values touched")
+	for _, r := range report.Rules {
+		rules.AppendRow(table.Row{r.Rule, r.Setting, r.Values})
+	}
+	rules.Render()
+	if !c.Values {
+		return nil
 	}
 	t := a.table("org unit", "data element", "category option combo", "attribute option combo", "value")
 	err := plan.Values(func(v mapping.Value) error {

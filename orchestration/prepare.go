@@ -70,6 +70,7 @@ func (s *Submitter) Prepare(ctx context.Context, r Request) (*Plan, error) {
 		ID: newID(), DataSet: r.DataSet, Title: who.set.Title, Period: r.Period, CHT: r.CHT, DHIS2: who.set.DHIS2,
 		State: Ready, DryRun: r.DryRun, RequestedBy: r.RequestedBy,
 	})}
+	defer func() { p.tally.rules(p.set.Rules) }()
 	if err := s.prepare(ctx, p); err != nil {
 		var check *blockedError
 		if errors.As(err, &check) {
@@ -177,6 +178,7 @@ type gathering struct {
 	dropped  map[string]int
 	homeless []issue.Issue
 	extras   map[string]int
+	uses     mapping.Uses
 }
 
 const progressEvery = 5000
@@ -233,6 +235,7 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping, wanted map[string
 	for _, name := range v.Extra {
 		g.extras[name]++
 	}
+	g.uses.Take(c)
 	switch fate {
 	case mapping.Dropped:
 		g.dropped[c.OrgUnit]++
@@ -247,6 +250,7 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping, wanted map[string
 // settle makes of the gathered cells what is to be sent.
 func (s *Submitter) settle(p *Plan, g *gathering, rules *mapping.Mapping) error {
 	t := p.tally
+	t.uses.Add(g.uses)
 	t.addIssues(g.homeless)
 	t.report.Counts.Quarantined += len(g.homeless)
 	for orgUnit, n := range g.dropped {
@@ -267,6 +271,7 @@ func (s *Submitter) settle(p *Plan, g *gathering, rules *mapping.Mapping) error 
 		t.report.Counts.Quarantined += settled.Quarantined
 		t.report.Counts.Unsent += len(settled.Values)
 		result.Unsent += len(settled.Values)
+		t.uses.Add(settled.Uses)
 		t.addIssues(settled.Issues)
 		if !settled.Empty {
 			reported++

@@ -6,6 +6,7 @@ import (
 
 	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/issue"
+	"github.com/cht-dhis2/mediator/internal/mapping"
 )
 
 // State is where a submission stands, or how it ended.
@@ -127,6 +128,15 @@ type Report struct {
 	IssuesTotal  int             `json:"issues_total"`
 	Results      []OrgUnitResult `json:"results"`
 	ResultsTotal int             `json:"results_total"`
+	// Rules are those in force, in the order in which they are applied.
+	Rules []RuleUse `json:"rules"`
+}
+
+// RuleUse is a rule of the data set, what it is set to, and how many values it touched.
+type RuleUse struct {
+	Rule    string `json:"rule"`
+	Setting string `json:"setting"`
+	Values  int    `json:"values"`
 }
 
 // tally gathers a report while a submission goes on. Everything in it is bounded but the org units.
@@ -138,6 +148,7 @@ type tally struct {
 	last *OrgUnitResult
 	// notKept counts the accepted values that DHIS2 dropped without counting them.
 	notKept int
+	uses    mapping.Uses
 	failure *failure
 }
 
@@ -256,6 +267,14 @@ func (t *tally) finish() Report {
 	}
 	t.conclude()
 	return *r
+}
+
+// rules tells which rules were in force, and what they touched.
+func (t *tally) rules(rules mapping.Rules) {
+	t.report.Rules = []RuleUse{}
+	for _, r := range rules.InForce() {
+		t.report.Rules = append(t.report.Rules, RuleUse{Rule: r.Rule.String(), Setting: r.Setting, Values: t.uses[r.Rule]})
+	}
 }
 
 func nonNil[T any](list []T) []T {

@@ -8,6 +8,7 @@ package dhis2
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -67,6 +68,10 @@ func (c *Client) Server(ctx context.Context) (Server, error) {
 		ServerTimeZoneID string `json:"serverTimeZoneId"`
 	}
 	if err := c.get(ctx, doing, "/api/system/info?fields=version,calendar,serverDate,serverTimeZoneId", &info); err != nil {
+		var known *Error
+		if errors.As(err, &known) && known.Kind == Refused {
+			known.Kind, known.Remedy = Unusable, "no DHIS2 is at this address: check it, its path above all (many servers have one, such as /dhis)"
+		}
 		return Server{}, err
 	}
 	dialect, err := DialectOf(info.Version)

@@ -285,7 +285,7 @@ func TestReadsAreTriedAgainOnlyWhereItHelps(t *testing.T) {
 		{name: "HTML", status: 200, html: true, body: "<html>", tries: 1, kind: Unusable},
 		{name: "another JSON", status: 200, body: `[1]`, tries: 1, kind: Unusable},
 		{name: "no version", status: 200, body: `{}`, tries: 1, kind: Refused},
-		{name: "404", status: 404, html: true, tries: 1, kind: Refused},
+		{name: "404", status: 404, html: true, tries: 1, kind: Unusable},
 		{name: "503", status: 503, html: true, tries: 4, kind: Unavailable},
 		{name: "reset", err: failingCall{}, tries: 4, kind: Unavailable},
 		{name: "time-out", err: failingCall{timeout: true}, tries: 1, kind: Unavailable},

@@ -97,6 +97,8 @@ type Cell struct {
 	// FromOrgUnit and FromElement are the ids in CHT, Index is the place in the export.
 	FromOrgUnit, FromElement string
 	Index                    int
+
+	touched touched
 }
 
 // Fault is why a cell cannot be sent.
@@ -148,18 +150,46 @@ func (m *Mapping) Take(v *cht.Value) (Cell, Fate) {
 		c.Fault, c.OrgUnit = NoOrgUnit, ""
 		return c, Homeless
 	}
-	if !m.orgUnits.passes(c.OrgUnit) || isText(v.DataElement) && !m.elements.passes(c.DataElement) {
+	if rule, left := m.leavesOut(&c, isText(v.DataElement)); left {
+		c.touched.add(rule)
 		return c, Dropped
 	}
-	c.OrgUnit = renamed(m.rules.RenameOrgUnits, c.OrgUnit)
-	c.DataElement = renamed(m.rules.RenameDataElements, c.DataElement)
-	c.CategoryOptionCombo = m.combo(renamed(m.rules.RenameCombos, c.CategoryOptionCombo))
-	c.AttributeOptionCombo = m.combo(renamed(m.rules.RenameCombos, c.AttributeOptionCombo))
-	if c.AttributeOptionCombo == "" {
+	m.rename(&c.OrgUnit, m.rules.RenameOrgUnits, RenameOrgUnits, &c.touched)
+	m.rename(&c.DataElement, m.rules.RenameDataElements, RenameDataElements, &c.touched)
+	m.rename(&c.CategoryOptionCombo, m.rules.RenameCombos, RenameCombos, &c.touched)
+	m.rename(&c.AttributeOptionCombo, m.rules.RenameCombos, RenameCombos, &c.touched)
+	c.CategoryOptionCombo = m.combo(c.CategoryOptionCombo)
+	c.AttributeOptionCombo = m.combo(c.AttributeOptionCombo)
+	if c.AttributeOptionCombo == "" && m.attributeOptionCombo != "" {
 		c.AttributeOptionCombo = m.attributeOptionCombo
+		c.touched.add(SetAttributeOptionCombo)
 	}
 	m.judge(&c, v)
 	return c, Taken
+}
+
+// leavesOut finds the rule that leaves a cell out, if one does.
+func (m *Mapping) leavesOut(c *Cell, hasElement bool) (Rule, bool) {
+	switch {
+	case !m.orgUnits.includes(c.OrgUnit):
+		return IncludeOrgUnits, true
+	case m.orgUnits.exclude[c.OrgUnit]:
+		return ExcludeOrgUnits, true
+	case hasElement && !m.elements.includes(c.DataElement):
+		return IncludeDataElements, true
+	case hasElement && m.elements.exclude[c.DataElement]:
+		return ExcludeDataElements, true
+	default:
+		return 0, false
+	}
+}
+
+// rename gives an id its new one.
+func (m *Mapping) rename(id *string, names map[string]string, rule Rule, by *touched) {
+	if other, ok := names[*id]; ok {
+		*id = other
+		by.add(rule)
+	}
 }
 
 // judge finds the number, and the cell's first fault.
@@ -241,6 +271,8 @@ type Settled struct {
 	// Empty means that the whole org unit was dropped, as everything was zero.
 	Empty  bool
 	Issues []issue.Issue
+	// Uses counts the values that a rule touched here.
+	Uses Uses
 }
 
 // Value is one value to send.
@@ -254,7 +286,9 @@ type Value struct {
 func (m *Mapping) OrgUnit(cells []Cell) Settled {
 	slices.SortFunc(cells, compareCells)
 	if !m.rules.SendEmptyOrgUnits && allZero(cells) {
-		return Settled{Empty: true, Dropped: len(cells)}
+		s := Settled{Empty: true, Dropped: len(cells)}
+		s.Uses[EmptyOrgUnits] = len(cells)
+		return s
 	}
 	var s Settled
 	s.Values = make([]Value, 0, len(cells))
@@ -292,8 +326,12 @@ func (m *Mapping) settle(s *Settled, parts []Cell) {
 		}
 	case total == 0 && m.rules.DropZeros:
 		s.Dropped++
+		s.Uses[Zeros]++
 	default:
 		c := parts[0]
+		if c.FromElement != parts[len(parts)-1].FromElement {
+			s.Uses[SumDataElements]++
+		}
 		s.Values = append(s.Values, Value{AttributeOptionCombo: c.AttributeOptionCombo, DataValue: dhis2.DataValue{
 			DataElement: c.DataElement, OrgUnit: c.OrgUnit, CategoryOptionCombo: c.CategoryOptionCombo,
 			Value: strconv.FormatInt(total, 10), Comment: comments(parts),
@@ -384,18 +422,9 @@ func compareCells(a, b Cell) int {
 	)
 }
 
-func renamed(names map[string]string, id string) string {
-	if other, ok := names[id]; ok {
-		return other
-	}
-	return id
-}
-
 type filter struct{ include, exclude map[string]bool }
 
-func (f filter) passes(id string) bool {
-	return !f.exclude[id] && (len(f.include) == 0 || f.include[id])
-}
+func (f filter) includes(id string) bool { return len(f.include) == 0 || f.include[id] }
 
 func setOf(ids []string) map[string]bool {
 	set := make(map[string]bool, len(ids))
