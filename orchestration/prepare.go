@@ -1,6 +1,7 @@
 package orchestration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -310,7 +311,7 @@ func (p *patience) with(ctx context.Context, server string, f func() error) erro
 	for {
 		err := f()
 		if err == nil || !mayPass(err) || !p.pause(ctx, 0, server+" is away") {
-			return err
+			return cmp.Or(ctx.Err(), err) // who stopped it wants to hear that it was stopped
 		}
 	}
 }

@@ -116,7 +116,7 @@ func (s *sending) send(ctx context.Context, at span) (bool, error) {
 			s.patience.next = firstPause
 		}
 		s.book(chunk, o)
-		return s.goesOn(o), nil
+		return s.goesOn(o), ctx.Err()
 	}
 }
 

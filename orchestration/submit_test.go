@@ -1,0 +1,281 @@
+package orchestration
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cht-dhis2/mediator/internal/cht"
+	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/sandbox"
+)
+
+// inMemory calls a stand-in without a network, so that time can be simulated, and makes tries as the transport does.
+type inMemory struct {
+	handler       http.Handler
+	authorization func(*http.Request)
+	// timeout is how long a request may take; 0 is for ever.
+	timeout time.Duration
+}
+
+type brokenOff struct{ timeout bool }
+
+func (brokenOff) Error() string   { return "the connection broke off" }
+func (b brokenOff) Timeout() bool { return b.timeout }
+
+func (m inMemory) once(r *http.Request, body []byte) (response *http.Response, err error) {
+	r = r.Clone(r.Context())
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	r.ContentLength = int64(len(body))
+	r.RequestURI = ""
+	m.authorization(r)
+	r.Header.Set("Accept", "application/json")
+	recorder := httptest.NewRecorder()
+	defer func() {
+		if recovered := recover(); recovered != nil {
+			response, err = nil, brokenOff{}
+		}
+	}()
+	started := time.Now()
+	m.handler.ServeHTTP(recorder, r)
+	if m.timeout > 0 && time.Since(started) > m.timeout {
+		return nil, brokenOff{timeout: true}
+	}
+	return recorder.Result(), nil
+}
+
+func (m inMemory) Do(r *http.Request, again func(int, *http.Response, []byte, error) (time.Duration, bool)) (*http.Response, []byte, error) {
+	var sent []byte
+	if r.Body != nil {
+		sent, _ = io.ReadAll(r.Body)
+	}
+	for try := 1; ; try++ {
+		response, err := m.once(r, sent)
+		var body []byte
+		if err == nil {
+			body, _ = io.ReadAll(response.Body)
+		}
+		wait, more := again(try, response, body, err)
+		if !more {
+			return response, body, err
+		}
+		select {
+		case <-time.After(wait):
+		case <-r.Context().Done():
+			return nil, nil, r.Context().Err()
+		}
+	}
+}
+
+func (m inMemory) Stream(r *http.Request, again func(int, *http.Response, []byte, error) (time.Duration, bool)) (*http.Response, []byte, error) {
+	response, body, err := m.Do(r, again)
+	if err == nil && response.StatusCode == http.StatusOK {
+		response.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	return response, body, err
+}
+
+// bench is a country, its two stand-ins and a submitter between them.
+type bench struct {
+	*Submitter
+
+	country *sandbox.Country
+	cht     *sandbox.CHT
+	dhis2   *sandbox.DHIS2
+	set     string
+}
+
+const benchValues = 40 * 30
+
+func newBench(t *testing.T, version string) *bench {
+	t.Helper()
+	country := sandbox.NewCountry(sandbox.CountryConfig{Seed: 5, Facilities: 40, DataSets: 1, Elements: 30, Period: "202609"})
+	b := &bench{
+		country: country, set: country.DataSets[0],
+		cht:   sandbox.NewCHT(sandbox.CHTConfig{Documents: country.CHT}),
+		dhis2: sandbox.NewDHIS2(sandbox.DHIS2Config{Version: version, Metadata: country.DHIS2, Users: country.Users, Now: func() time.Time { return time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC) }}),
+	}
+	base := &url.URL{Scheme: "http", Host: "stand-in.test"}
+	basic := func(r *http.Request) { r.SetBasicAuth(country.CHTUsername, country.CHTPassword) }
+	token := func(r *http.Request) { r.Header.Set("Authorization", "ApiToken "+country.DHIS2Token) }
+	first, _ := dhis2.ParsePeriod("202601")
+	b.Submitter = &Submitter{
+		Sources:      map[string]Source{"county": {Name: "county", Client: cht.New(base, inMemory{b.cht, basic, 0})}},
+		Destinations: map[string]Destination{"national": {Name: "national", Client: dhis2.New(base, inMemory{b.dhis2, token, 2 * time.Minute}, 1)}},
+		DataSets:     []DataSet{{ID: b.set, CHT: []string{"county"}, DHIS2: "national", FirstPeriod: first, ChunkValues: 300}},
+		SpoolDir:     t.TempDir(), Wait: time.Minute,
+		Now: func() time.Time { return time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC) },
+	}
+	return b
+}
+
+func (b *bench) submit(t *testing.T, ctx context.Context) (Report, time.Duration) { //nolint:revive // t comes first in tests
+	t.Helper()
+	started := time.Now()
+	report, err := b.Submit(ctx, Request{DataSet: b.set, Period: "202609", CHT: "county"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := report.Counts
+	if c.Fetched != c.Dropped+c.Quarantined+c.Accepted+c.Refused+c.Unknown+c.Unsent {
+		t.Errorf("the counts do not add up: %+v", c)
+	}
+	return report, time.Since(started)
+}
+
+// arrivedOnce makes sure that DHIS2 holds the right answer, each cell once.
+func (b *bench) arrivedOnce(t *testing.T) {
+	t.Helper()
+	held := map[string]string{}
+	for _, v := range b.dhis2.Values() {
+		held[v.OrgUnit+v.DataElement] = v.Value
+	}
+	for _, v := range b.country.Right[b.set] {
+		if held[v.OrgUnit+v.DataElement] != v.Value {
+			t.Fatalf("DHIS2 holds %q for %v", held[v.OrgUnit+v.DataElement], v)
+		}
+	}
+	if len(held) != benchValues {
+		t.Errorf("DHIS2 holds %d values, want %d", len(held), benchValues)
+	}
+}
+
+const (
+	post = http.MethodPost
+	far  = 10 * time.Hour
+)
+
+func TestSubmissionWaitsForServersThatAreAway(t *testing.T) {
+	tests := []struct {
+		name        string
+		chtFaults   []sandbox.Fault
+		dhis2Faults []sandbox.Fault
+		state       State
+		reason      Reason
+		accepted    int
+		// The submission takes at least and at most so long.
+		least, most time.Duration
+		imports     int
+	}{
+		{name: "nothing is wrong", state: Accepted, accepted: benchValues, most: time.Second, imports: 4},
+		{name: "DHIS2 is away for a moment", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503, Times: 6}}, state: Accepted, accepted: benchValues, least: 5 * time.Second, most: 20 * time.Second, imports: 4},
+		{name: "DHIS2 is away for ever", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503}}, state: Failed, reason: DHIS2Unavailable, least: time.Minute, most: 90 * time.Second},
+		{name: "DHIS2 goes away in the middle, and comes back", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Status, Status: 502, Method: post, Skip: 2, Times: 6}}, state: Accepted, accepted: benchValues, least: 8 * time.Second, most: 30 * time.Second, imports: 10},
+		{name: "DHIS2 goes away in the middle for ever", dhis2Faults: []sandbox.Fault{{Kind: sandbox.ResetBefore, Method: post, Skip: 2}}, state: Failed, reason: DHIS2Unavailable, accepted: 600, least: time.Minute, most: 90 * time.Second, imports: 22},
+		{name: "the CHT is away for a moment", chtFaults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503, Times: 5}}, state: Accepted, accepted: benchValues, least: 15 * time.Second, most: 40 * time.Second, imports: 4},
+		{name: "the CHT is away for ever", chtFaults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503}}, state: Failed, reason: CHTUnavailable, least: time.Minute, most: 3 * time.Minute},
+		{name: "the CHT's answer is cut once", chtFaults: []sandbox.Fault{{Kind: sandbox.CutBody, Path: "/api/v2/export", Times: 1}}, state: Accepted, accepted: benchValues, most: 30 * time.Second, imports: 4},
+		{name: "a login page is not waited for", dhis2Faults: []sandbox.Fault{{Kind: sandbox.LoginPage}}, state: Failed, reason: DHIS2Unavailable, most: time.Second},
+		{name: "refused credentials are not waited for", dhis2Faults: []sandbox.Fault{{Kind: sandbox.LoginRedirect}}, state: Failed, reason: Credentials, most: time.Second},
+		{name: "a success that stored nothing passes", dhis2Faults: []sandbox.Fault{{Kind: sandbox.WriteFails, Method: post, Times: 2}}, state: Accepted, accepted: benchValues, least: time.Second, most: 5 * time.Second, imports: 6},
+		{name: "a success that stored nothing stays", dhis2Faults: []sandbox.Fault{{Kind: sandbox.WriteFails, Method: post}}, state: Failed, reason: DHIS2Unavailable, least: time.Minute, most: 100 * time.Second, imports: 32},
+		{name: "a proxy gives up, and DHIS2 goes on", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Latency, Delay: 40 * time.Second, Method: post, Times: 1}, {Kind: sandbox.StatusAfter, Status: 504, Method: post, Times: 1}}, state: Accepted, accepted: benchValues, least: 80 * time.Second, most: 3 * time.Minute, imports: 9},
+		{name: "a request takes too long", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Latency, Delay: 3 * time.Minute, Method: post, Times: 1}}, state: Accepted, accepted: benchValues, least: 6 * time.Minute, most: 7 * time.Minute, imports: 9},
+		{name: "a request takes too long every time", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Latency, Delay: 3 * time.Minute, Method: post}}, state: Failed, reason: DHIS2Unavailable, least: 6 * time.Minute, most: 15 * time.Minute, imports: 2},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, "2.43.1")
+				b.cht.Fail(test.chtFaults...)
+				b.dhis2.Fail(test.dhis2Faults...)
+				report, took := b.submit(t, t.Context())
+				if report.State != test.state || report.Reason != test.reason || report.Counts.Accepted != test.accepted {
+					t.Errorf("%s %q, accepted %d; want %s %q, %d (%s)", report.State, report.Reason, report.Counts.Accepted, test.state, test.reason, test.accepted, report.Error)
+				}
+				if took < test.least || took > test.most {
+					t.Errorf("took %s, want %s to %s", took, test.least, test.most)
+				}
+				if got := len(b.dhis2.Imports()); test.imports > 0 && got != test.imports {
+					t.Errorf("%d imports, want %d", got, test.imports)
+				}
+				if test.state == Accepted {
+					b.arrivedOnce(t)
+				}
+				if b.dhis2.MostAtOnce() > 1 {
+					t.Errorf("%d imports at once", b.dhis2.MostAtOnce())
+				}
+			})
+		})
+	}
+}
+
+func TestSubmissionThatIsStoppedTellsWhatWasSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "2.43.1")
+		b.dhis2.Fail(sandbox.Fault{Kind: sandbox.Latency, Delay: 10 * time.Second, Method: post})
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(15*time.Second, cancel)
+		report, took := b.submit(t, ctx)
+		if report.State != Cancelled || report.Reason != Stopped || report.Counts.Accepted != 600 || report.Counts.Unsent != 600 || took != 20*time.Second {
+			t.Errorf("%s %q after %s: %+v", report.State, report.Reason, took, report.Counts)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "2.43.1")
+		b.Wait = far
+		b.dhis2.Fail(sandbox.Fault{Kind: sandbox.Status, Status: 503})
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Hour, cancel)
+		report, took := b.submit(t, ctx)
+		if report.State != Cancelled || took != time.Hour {
+			t.Errorf("%s %q after %s", report.State, report.Error, took)
+		}
+	})
+}
+
+func TestSubmissionTellsItsProgress(t *testing.T) {
+	b := newBench(t, "2.42.5")
+	var steps []string
+	last := Progress{}
+	b.Watch = func(p Progress) {
+		if !slices.Contains(steps, p.Step) {
+			steps = append(steps, p.Step)
+		}
+		last = p
+	}
+	report, _ := b.submit(t, t.Context())
+	if report.State != Accepted || !slices.Equal(steps, []string{"fetch", "send"}) || last.Done != benchValues || last.Total != benchValues {
+		t.Errorf("%s, steps %v, at the end %+v", report.State, steps, last)
+	}
+}
+
+func TestRequestThatCanMeanNothingIsAUsageError(t *testing.T) {
+	b := newBench(t, "2.42.5")
+	for _, r := range []Request{
+		{DataSet: "DsUnknown01", Period: "202609", CHT: "county"}, {DataSet: b.set, Period: "202609", CHT: "other"},
+		{DataSet: b.set, Period: "september", CHT: "county"}, {DataSet: b.set, Period: "2026W5", CHT: "county"},
+	} {
+		var usage *UsageError
+		if _, err := b.Submit(t.Context(), r); !errors.As(err, &usage) || usage.Remedy == "" {
+			t.Errorf("%+v: %v", r, err)
+		}
+	}
+	if n := len(b.cht.Requests()) + len(b.dhis2.Imports()); n > 0 {
+		t.Errorf("%d requests were made", n)
+	}
+}
+
+func TestOrgUnitsOfSeveralAttributeOptionCombosGoApart(t *testing.T) {
+	b := newBench(t, "2.42.5")
+	one, two := b.country.Right[b.set][0], b.country.Right[b.set][1]
+	b.cht.SetExport(b.set, "202609", []byte(`{"dataSet":"`+b.set+`","period":"202609","dataValues":[`+
+		`{"dataElement":"`+one.DataElement+`","orgUnit":"`+one.OrgUnit+`","value":1},`+
+		`{"dataElement":"`+two.DataElement+`","orgUnit":"`+two.OrgUnit+`","value":2,"attributeOptionCombo":"AocUnknown1"}]}`))
+	report, _ := b.submit(t, t.Context())
+	imports := b.dhis2.Imports()
+	if len(imports) != 2 || bytes.Contains(imports[0].Body, []byte("attributeOptionCombo")) || !bytes.Contains(imports[1].Body, []byte(`"attributeOptionCombo":"AocUnknown1"`)) {
+		t.Fatalf("%d imports", len(imports))
+	}
+	if report.State != PartlyAccepted || report.Counts.Accepted != 1 || report.Refused[0].AttributeOptionCombo != "AocUnknown1" {
+		t.Errorf("%s, refused %+v", report.State, report.Refused)
+	}
+}
