@@ -46,7 +46,7 @@ type DHIS2 struct {
 	Username string        `koanf:"username" doc:"An account with the authority F_DATAVALUE_ADD." example:"cht_integration"`
 	Password Secret        `koanf:"password" doc:"Its password; better in a file, as password_file." example:"/run/secrets/dhis2"`
 	CAFile   string        `koanf:"ca_file" doc:"PEM file of a certificate authority trusted beside the system's." example:"ca.pem"`
-	Timeout  time.Duration `koanf:"timeout" default:"2m" doc:"How long one request may take." example:"5m"`
+	Timeout  time.Duration `koanf:"timeout" default:"1m" doc:"How long one request may take. One that takes longer is sent again in smaller parts." example:"5m"`
 	InFlight int           `koanf:"in_flight" default:"1" doc:"How many imports may be under way at one time, at most 8. More than one brings a server of usual size nothing." example:"1"`
 
 	URL *url.URL `koanf:"-"`

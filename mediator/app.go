@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -180,6 +181,9 @@ func (f selection) requests(s *orchestration.Submitter) ([]orchestration.Request
 	}
 	if err := orchestration.CheckPeriod(f.Period); err != nil {
 		return nil, err
+	}
+	if slices.Contains(f.OrgUnit, "") {
+		return nil, &orchestration.UsageError{What: "--org-unit is empty", Remedy: "give an org unit's id in DHIS2, or leave the option out"}
 	}
 	request := orchestration.Request{DataSet: f.DataSet, Period: f.Period, CHT: f.CHT, OrgUnits: f.OrgUnit, RequestedBy: "command line"}
 	if f.CHT != "" {

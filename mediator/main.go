@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -17,7 +18,14 @@ import (
 	"github.com/cht-dhis2/mediator/orchestration"
 )
 
+// memoryLimit is the memory from which on garbage is collected harder, in bytes: a month of any size runs in some tens of
+// megabytes. The variable GOMEMLIMIT sets another one.
+const memoryLimit = 48 << 20
+
 func main() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal ends the work in good order; with stop the next one ends the process.
 	context.AfterFunc(ctx, stop)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,8 +50,12 @@ func (l leakChecked) Run() int {
 //	lock, close-unit ID                       locks the period, closes an org unit in DHIS2
 //	stored N [right]                          how many values DHIS2 holds, and that they are the country's right answer
 //	imports N [most=N]                        how many imports reached DHIS2, and the largest number of values in one
+//	forget-imports                            begins the count of imports anew
 //	repeated                                  the first two imports were the same, byte for byte
 //	exports N                                 how many exports the CHT was asked for
+//	interrupt FILE                            sends an interrupt to the process whose number is in the file
+//	count-anew                                begins the count for logins
+//	logins N                                  DHIS2 was asked at most so many times, for anything
 //	env-file FILE                             fills the environment variables in that stand in a file
 //	await-imports N                           waits until as many imports reached DHIS2
 func TestScripts(t *testing.T) {
@@ -69,6 +74,7 @@ func TestScripts(t *testing.T) {
 			"fault": onWorld((*world).fault), "heal": onWorld((*world).heal), "lock": onWorld((*world).lock), "close-unit": onWorld((*world).closeUnit),
 			"stored": onWorld((*world).stored), "imports": onWorld((*world).imports), "repeated": onWorld((*world).repeated),
 			"cht-settings": onWorld((*world).setSettings), "exports": onWorld((*world).exports), "await-imports": onWorld((*world).awaitImports), "env-file": onWorld((*world).fillIn),
+			"interrupt": onWorld((*world).interrupt), "logins": onWorld((*world).logins), "count-anew": onWorld((*world).countAnew), "forget-imports": onWorld((*world).forget),
 		},
 	})
 }
@@ -84,6 +90,10 @@ type world struct {
 	country *sandbox.Country
 	open    []*sandbox.Server
 	period  string
+	// forgotten is how many imports are counted no more.
+	forgotten int
+	// asked counts the requests to DHIS2.
+	asked atomic.Int64
 }
 
 func (w *world) close() {
@@ -125,6 +135,7 @@ func number(args []string, key string, otherwise int) int {
 }
 
 func (w *world) invent(ts *testscript.TestScript, args []string) error {
+	w.forgotten = 0
 	now := time.Now().UTC()
 	w.period = time.Date(now.Year(), now.Month()-1, 1, 0, 0, 0, 0, time.UTC).Format("200601")
 	w.country = sandbox.NewCountry(sandbox.CountryConfig{
@@ -159,7 +170,7 @@ func (w *world) invent(ts *testscript.TestScript, args []string) error {
 
 // listen starts the servers and writes the configuration.
 func (w *world) listen(ts *testscript.TestScript, sets string) error {
-	for name, handler := range map[string]http.Handler{"CHT_AT": w.cht, "DHIS2_AT": w.dhis2} {
+	for name, handler := range map[string]http.Handler{"CHT_AT": w.cht, "DHIS2_AT": http.HandlerFunc(w.counted)} {
 		server, err := sandbox.Listen(handler)
 		if err != nil {
 			return err
@@ -182,6 +193,18 @@ func (w *world) setExport(ts *testscript.TestScript, args []string) error {
 	content := os.Expand(ts.ReadFile(args[0]), ts.Getenv)
 	w.cht.SetExport(w.country.DataSets[0], w.period, []byte(strings.TrimSuffix(content, "\n")))
 	return nil
+}
+
+// countAnew begins the count of the requests to DHIS2.
+func (w *world) countAnew(*testscript.TestScript, []string) error {
+	w.asked.Store(0)
+	return nil
+}
+
+// counted serves DHIS2 and counts.
+func (w *world) counted(rw http.ResponseWriter, r *http.Request) {
+	w.asked.Add(1)
+	w.dhis2.ServeHTTP(rw, r)
 }
 
 // fillIn puts the values of environment variables where a file has their names.
@@ -265,7 +288,7 @@ func (w *world) stored(_ *testscript.TestScript, args []string) error {
 
 // imports compares how many imports reached DHIS2, and how large the largest was.
 func (w *world) imports(_ *testscript.TestScript, args []string) error {
-	imports := w.dhis2.Imports()
+	imports := w.dhis2.Imports()[w.forgotten:]
 	if want, err := strconv.Atoi(args[0]); err != nil || len(imports) != want {
 		return fmt.Errorf("%d imports reached DHIS2, want %s", len(imports), args[0])
 	}
@@ -278,6 +301,12 @@ func (w *world) imports(_ *testscript.TestScript, args []string) error {
 	if w.dhis2.MostAtOnce() > 1 {
 		return fmt.Errorf("%d imports were in flight at once", w.dhis2.MostAtOnce())
 	}
+	return nil
+}
+
+// forget begins the count of imports anew.
+func (w *world) forget(*testscript.TestScript, []string) error {
+	w.forgotten = len(w.dhis2.Imports())
 	return nil
 }
 
@@ -314,6 +343,27 @@ func (w *world) awaitImports(_ *testscript.TestScript, args []string) error {
 		runtime.Gosched()
 	}
 	return err
+}
+
+// interrupt sends an interrupt to the process whose number is in a file.
+func (*world) interrupt(ts *testscript.TestScript, args []string) error {
+	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[0])))
+	if err != nil {
+		return err
+	}
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return err
+	}
+	return process.Signal(os.Interrupt)
+}
+
+// logins compares how many requests came to DHIS2 in all.
+func (w *world) logins(_ *testscript.TestScript, args []string) error {
+	if want, err := strconv.Atoi(args[0]); err != nil || int(w.asked.Load()) > want {
+		return fmt.Errorf("DHIS2 was asked %d times, want at most %s", w.asked.Load(), args[0])
+	}
+	return nil
 }
 
 // TestRunNeedsNoProcess runs the program as a value.

@@ -22,6 +22,8 @@ type Plan struct {
 	server  dhis2.Server
 	content *content
 	tally   *tally
+	// patience is for the whole of the submission.
+	patience *patience
 }
 
 // Close removes the plan's temporary files.
@@ -67,12 +69,17 @@ func (s *Submitter) Prepare(ctx context.Context, r Request) (*Plan, error) {
 	if err := CheckPeriod(r.Period); err != nil {
 		return nil, err
 	}
-	p := &Plan{parties: who, request: r, tally: newTally(Report{
+	p := &Plan{parties: who, request: r, patience: s.newPatience(), tally: newTally(Report{
 		ID: newID(), DataSet: r.DataSet, Title: who.set.Title, Period: r.Period, CHT: r.CHT, DHIS2: who.set.DHIS2,
 		State: Ready, DryRun: r.DryRun, RequestedBy: r.RequestedBy,
 	})}
 	defer func() { p.tally.rules(p.set.Rules) }()
+	if down := s.isDown(who.to.Name); down != nil {
+		p.tally.fail(*down)
+		return p, nil
+	}
 	if err := s.prepare(ctx, p); err != nil {
+		s.noteDown(who.to.Name, err)
 		var check *blockedError
 		if errors.As(err, &check) {
 			p.tally.issues.Add(check.Issue)
@@ -83,9 +90,8 @@ func (s *Submitter) Prepare(ctx context.Context, r Request) (*Plan, error) {
 }
 
 func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
-	patience := s.newPatience()
 	var set dhis2.DataSet
-	err := patience.with(ctx, "DHIS2", func() (err error) {
+	err := p.patience.with(ctx, "DHIS2", func() (err error) {
 		if p.server, err = p.to.Client.Server(ctx); err != nil {
 			return err
 		}
@@ -99,8 +105,11 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	if err != nil {
 		return err
 	}
+	if !set.CanWrite {
+		return blocked("data_set_not_writable", "share the data set with the account (capture data) in DHIS2", "the account may not write data of data set %s", set.ID)
+	}
 	var settings *cht.Settings
-	err = patience.with(ctx, "the CHT", func() (err error) {
+	err = p.patience.with(ctx, "the CHT", func() (err error) {
 		settings, err = p.from.Client.Settings(ctx)
 		return err
 	})
@@ -115,9 +124,9 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	}
 	p.tally.report.Period = p.period.String()
 
-	rules := mapping.New(p.set.Rules, settings, p.set.ID, set.DefaultCombo)
+	rules := mapping.New(p.set.Rules, settings, set)
 	var gathered *gathering
-	err = patience.with(ctx, "the CHT", func() (err error) {
+	err = p.patience.with(ctx, "the CHT", func() (err error) {
 		gathered, err = s.fetch(ctx, p, rules)
 		return err
 	})
@@ -158,6 +167,9 @@ func (s *Submitter) resolve(p *Plan, set dhis2.DataSet, settings *cht.Settings) 
 	if !settings.Closed(monthOf(period), now, zone) {
 		return dhis2.Period{}, blocked("period_not_closed", "send it when it is over, or ask for "+LatestClosed, "period %s is not over: %s, in %s", period, settings.ClosesText(monthOf(period)), zone)
 	}
+	if day, err := time.Parse(time.DateOnly, p.server.Date[:min(len(p.server.Date), len(time.DateOnly))]); err == nil && day.Before(settings.LastDay(monthOf(period))) {
+		return dhis2.Period{}, blocked("clocks_differ", "set the clocks of this machine and of the DHIS2 server right", "by the clock of DHIS2 it is %s, and period %s is not over", day.Format(time.DateOnly), period)
+	}
 	return period, s.checkFirst(p, period)
 }
 
@@ -177,7 +189,7 @@ type gathering struct {
 	spool *spool
 	// dropped are the cells that a rule leaves out, by org unit; homeless those without an org unit.
 	dropped  map[string]int
-	homeless []issue.Issue
+	homeless issue.List
 	extras   map[string]int
 	uses     mapping.Uses
 }
@@ -241,7 +253,7 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping, wanted map[string
 	case mapping.Dropped:
 		g.dropped[c.OrgUnit]++
 	case mapping.Homeless:
-		g.homeless = append(g.homeless, c.Issue())
+		g.homeless.Add(c.Issue())
 	default:
 		return g.spool.add(&c)
 	}
@@ -252,8 +264,8 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping, wanted map[string
 func (s *Submitter) settle(p *Plan, g *gathering, rules *mapping.Mapping) error {
 	t := p.tally
 	t.uses.Add(g.uses)
-	t.addIssues(g.homeless)
-	t.report.Counts.Quarantined += len(g.homeless)
+	t.issues.Join(&g.homeless)
+	t.report.Counts.Quarantined += g.homeless.Total()
 	for orgUnit, n := range g.dropped {
 		t.orgUnit(orgUnit).Dropped += n
 		t.report.Counts.Dropped += n
@@ -290,7 +302,63 @@ func (s *Submitter) settle(p *Plan, g *gathering, rules *mapping.Mapping) error 
 			Text: "every value is zero or left out by a rule, so nothing is sent", Remedy: "check that phones have synced for this month, and the rules of the data set",
 		}})
 	}
-	return p.content.seal()
+	if err := p.content.seal(); err != nil {
+		return err
+	}
+	return s.claimOrgUnits(p)
+}
+
+// claimOrgUnits refuses an org unit that another source of the same data set sent before, in the life of this Submitter:
+// the second would overwrite the first.
+func (s *Submitter) claimOrgUnits(p *Plan) error {
+	if len(p.set.CHT) < 2 {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.claimed == nil {
+		s.claimed = map[claim]string{}
+	}
+	for _, at := range p.content.parts {
+		key := claim{p.set.ID, p.period, at.attributeOptionCombo, at.orgUnit}
+		if other, taken := s.claimed[key]; taken && other != p.from.Name {
+			return blocked("org_unit_of_two_sources", "let only one of the sources have the org unit: exclude or rename it for the other, in a data set of its own", "org unit %s comes from %s and from %s, and the second would overwrite the first", at.orgUnit, other, p.from.Name)
+		}
+		s.claimed[key] = p.from.Name
+	}
+	return nil
+}
+
+// claim is an org unit's part of a data set and period.
+type claim struct {
+	dataSet                       string
+	period                        dhis2.Period
+	attributeOptionCombo, orgUnit string
+}
+
+// isDown gives what stopped an earlier submission to a DHIS2 for all that follow, nil where nothing did.
+func (s *Submitter) isDown(destination string) *failure {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f, ok := s.down[destination]; ok {
+		return &f
+	}
+	return nil
+}
+
+// noteDown remembers that a DHIS2 refused the account or is none at all. To ask again with each source would lock the
+// account.
+func (s *Submitter) noteDown(destination string, err error) {
+	var known *dhis2.Error
+	if !errors.As(err, &known) || known.Kind != dhis2.Credentials && known.Kind != dhis2.Unusable {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down == nil {
+		s.down = map[string]failure{}
+	}
+	s.down[destination] = failureOf(err)
 }
 
 // patience is how long one submission may still wait for servers that are away.
@@ -306,10 +374,14 @@ func (s *Submitter) newPatience() *patience {
 	return &patience{submitter: s, left: s.Wait, next: firstPause}
 }
 
-// with calls f, again after growing pauses while it fails with what may pass.
+// with calls f, again after growing pauses while it fails with what may pass. A call that fails uses up patience too.
 func (p *patience) with(ctx context.Context, server string, f func() error) error {
 	for {
+		started := time.Now()
 		err := f()
+		if err != nil {
+			p.left -= time.Since(started)
+		}
 		if err == nil || !mayPass(err) || !p.pause(ctx, 0, server+" is away") {
 			return cmp.Or(ctx.Err(), err) // who stopped it wants to hear that it was stopped
 		}
@@ -318,7 +390,7 @@ func (p *patience) with(ctx context.Context, server string, f func() error) erro
 
 // pause waits, at least as long as least says, and says whether there was patience left to do so.
 func (p *patience) pause(ctx context.Context, least time.Duration, why string) bool {
-	if p.left <= 0 || ctx.Err() != nil {
+	if p.left <= 0 || least > p.left || ctx.Err() != nil {
 		return false
 	}
 	wait := max(least, min(p.next, p.left))

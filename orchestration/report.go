@@ -1,6 +1,7 @@
 package orchestration
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -258,15 +259,28 @@ func (t *tally) finish() Report {
 	r.Issues = nonNil(r.Issues)
 	r.OrgUnits, r.Results = OrgUnitCounts{}, []OrgUnitResult{}
 	r.ResultsTotal = len(t.orgUnits)
-	for _, id := range slices.Sorted(maps.Keys(t.orgUnits)) {
-		result := *t.orgUnits[id]
-		result.State = r.OrgUnits.add(result)
-		if len(r.Results) < issue.ListLimit {
-			r.Results = append(r.Results, result)
-		}
+	ids := slices.Sorted(maps.Keys(t.orgUnits))
+	for _, id := range ids {
+		t.orgUnits[id].State = r.OrgUnits.add(*t.orgUnits[id])
+	}
+	// Where the list does not hold all, it holds those that somebody has to look at.
+	if len(ids) > issue.ListLimit {
+		slices.SortStableFunc(ids, func(a, b string) int { return cmp.Compare(t.orgUnits[a].fine(), t.orgUnits[b].fine()) })
+		ids = ids[:issue.ListLimit]
+	}
+	for _, id := range ids {
+		r.Results = append(r.Results, *t.orgUnits[id])
 	}
 	t.conclude()
 	return *r
+}
+
+// fine is 1 for an org unit that nobody has to look at, else 0.
+func (r *OrgUnitResult) fine() int {
+	if r.State == string(Accepted) || r.State == "dropped" {
+		return 1
+	}
+	return 0
 }
 
 // rules tells which rules were in force, and what they touched.
@@ -291,7 +305,7 @@ func (c *OrgUnitCounts) add(r OrgUnitResult) string {
 	case r.Unknown > 0:
 		c.Unknown++
 		return string(dhis2.Unknown)
-	case r.Unsent > 0 && r.Accepted+behind == 0:
+	case r.Unsent > 0 && r.Accepted+r.Refused == 0:
 		c.Unsent++
 		return string(dhis2.Unsent)
 	case r.Accepted > 0 && behind+r.Unsent > 0:

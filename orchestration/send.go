@@ -3,6 +3,7 @@ package orchestration
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/dhis2"
@@ -17,14 +18,18 @@ func (s *Submitter) Send(ctx context.Context, p *Plan) Report {
 	}
 	p.tally.report.State = Accepted // until it is known better
 	sending := &sending{
-		Submitter: s, plan: p, patience: s.newPatience(),
+		Submitter: s, plan: p, patience: p.patience,
 		sizer: newSizer(p.server.Dialect, p.set.ChunkValues),
 		total: p.tally.report.Counts.Unsent,
 	}
 	if parts := len(p.content.parts); parts > 0 {
-		sending.queue = []span{{0, parts}}
+		sending.queue = []span{{from: 0, to: parts}}
 	}
+	p.patience.next = firstPause
 	if err := sending.run(ctx); err != nil {
+		p.tally.fail(failureOf(err))
+	}
+	if err := sending.bookTried(); err != nil {
 		p.tally.fail(failureOf(err))
 	}
 	p.tally.noteNotKept(p.server.Version)
@@ -32,7 +37,11 @@ func (s *Submitter) Send(ctx context.Context, p *Plan) Report {
 }
 
 // span is a range of the content's parts, from included, to excluded.
-type span struct{ from, to int }
+type span struct {
+	from, to int
+	// tried means that its values went in a request whose end nobody knows.
+	tried bool
+}
 
 // sending is the sending of one plan.
 type sending struct {
@@ -42,10 +51,12 @@ type sending struct {
 	patience *patience
 	sizer    *sizer
 	// queue are the spans that are left, the next one first. Only a span that was split stands before another one.
-	queue  []span
-	done   int
-	total  int
-	values []dhis2.DataValue
+	queue []span
+	// unknown counts the chunks in a row that ended unknown.
+	unknown int
+	done    int
+	total   int
+	values  []dhis2.DataValue
 }
 
 // run sends chunk after chunk, one at a time, until nothing is left or nothing more can go.
@@ -57,8 +68,11 @@ func (s *sending) run(ctx context.Context) error {
 		s.watch(Progress{Step: "send", Done: s.done, Total: s.total})
 		at := s.next()
 		goOn, err := s.send(ctx, at)
-		if err != nil || !goOn {
+		if err != nil {
 			return err
+		}
+		if !goOn {
+			return ctx.Err()
 		}
 	}
 	s.watch(Progress{Step: "send", Done: s.done, Total: s.total})
@@ -70,7 +84,7 @@ func (s *sending) run(ctx context.Context) error {
 func (s *sending) next() span {
 	first := &s.queue[0]
 	parts := s.plan.content.parts
-	at := span{first.from, first.from + 1}
+	at := span{from: first.from, to: first.from + 1, tried: first.tried}
 	values := int(parts[at.from].values)
 	for at.to < first.to && parts[at.to].attributeOptionCombo == parts[at.from].attributeOptionCombo && values+int(parts[at.to].values) <= s.sizer.size {
 		values += int(parts[at.to].values)
@@ -95,29 +109,67 @@ func (s *sending) send(ctx context.Context, at span) (bool, error) {
 		if err != nil {
 			return false, err
 		}
+		o = o.After(at.tried)
+		at.tried = at.tried || o.State == dhis2.Unknown
 		s.logOutcome(at, chunk, o, time.Since(started))
-		switch o.Next {
-		case dhis2.Smaller:
-			s.sizer.shrink()
-			whole := at.to-at.from < 2 // a single org unit stays whole
-			if !whole && o.Wait == 0 || s.patience.pause(ctx, o.Wait, o.Failure.Error()) {
-				if whole {
-					continue
-				}
-				s.split(at)
-				return true, nil
-			}
-		case dhis2.Again:
-			if s.patience.pause(ctx, o.Wait, o.Failure.Error()) {
-				continue
-			}
-		case dhis2.GoOn:
-			s.sizer.grow()
-			s.patience.next = firstPause
+		switch s.again(ctx, at, &o, chunk) {
+		case anew:
+			return true, nil
+		case asItIs:
+			continue
+		default:
+			s.book(chunk, o)
+			return s.goesOn(o), nil
 		}
-		s.book(chunk, o)
-		return s.goesOn(o), ctx.Err()
 	}
+}
+
+// tryAgain says how the values of a chunk go once more.
+type tryAgain int
+
+const (
+	notAgain tryAgain = iota
+	asItIs
+	anew // from the queue, in smaller requests
+)
+
+// again decides whether the values of a chunk go once more, and waits before they do.
+func (s *sending) again(ctx context.Context, at span, o *dhis2.Outcome, chunk dhis2.Chunk) tryAgain {
+	whole := at.to-at.from < 2 // a single org unit is not split
+	switch {
+	case o.Next == dhis2.GoOn:
+		s.sizer.grow()
+		s.patience.next = firstPause
+		return notAgain
+	case o.Next == dhis2.Smaller && whole && o.Wait == 0:
+		*o = o.Final(chunk) // too large for a proxy, and cannot be smaller
+		return notAgain
+	case o.Next == dhis2.Smaller && !whole:
+		s.sizer.shrink()
+		if o.Wait == 0 || s.patience.pause(ctx, o.Wait, o.Failure.Error()) {
+			s.split(at)
+			return anew
+		}
+	case o.Next == dhis2.Again, o.Next == dhis2.Smaller:
+		if s.patience.pause(ctx, o.Wait, o.Failure.Error()) {
+			return asItIs
+		}
+	}
+	return notAgain
+}
+
+// bookTried books what is left and went in a request whose end nobody knows.
+func (s *sending) bookTried() error {
+	for _, at := range s.queue {
+		for one := at.from; at.tried && one < at.to; one++ {
+			chunk, err := s.chunk(span{from: one, to: one + 1})
+			if err != nil {
+				return err
+			}
+			s.book(chunk, dhis2.Outcome{State: dhis2.Unknown})
+		}
+	}
+	return nil
 }
 
 func (s *sending) chunk(at span) (dhis2.Chunk, error) {
@@ -133,7 +185,7 @@ func (s *sending) chunk(at span) (dhis2.Chunk, error) {
 // split puts the halves of a span at the head of the queue.
 func (s *sending) split(at span) {
 	middle := at.from + (at.to-at.from)/2
-	s.queue = append([]span{{at.from, middle}, {middle, at.to}}, s.queue...)
+	s.queue = append([]span{{at.from, middle, at.tried}, {middle, at.to, at.tried}}, s.queue...)
 }
 
 // book counts the chunk's cells as what became of them; until then they counted as unsent.
@@ -145,13 +197,19 @@ func (s *sending) book(c dhis2.Chunk, o dhis2.Outcome) {
 	}
 	t.outcome(c, o)
 	s.done += len(c.Values)
-	if o.Failure != nil {
+	if o.Failure != nil && o.State != dhis2.StateRefused {
 		t.fail(failureOf(o.Failure))
+		s.noteDown(s.plan.to.Name, o.Failure)
 	}
 }
 
 // goesOn says whether the next chunk may fare better than one with this outcome.
 func (s *sending) goesOn(o dhis2.Outcome) bool {
+	if o.State != dhis2.Unknown {
+		s.unknown = 0
+	} else if s.unknown++; s.unknown >= hopeless {
+		return false
+	}
 	switch o.Next {
 	case dhis2.StopRun:
 		return false
@@ -160,11 +218,14 @@ func (s *sending) goesOn(o dhis2.Outcome) bool {
 		return false
 	case dhis2.Again, dhis2.Smaller:
 		// DHIS2 answered, so the trouble may be with this chunk; where it did not, it is away.
-		return o.Failure.Status == 200 || o.Failure.Status == 409 || o.Failure.Status == 413
+		return o.Failure.Status == http.StatusOK || o.Failure.Status == http.StatusConflict
 	default:
 		return true
 	}
 }
+
+// hopeless is how many chunks in a row may end unknown before no other one is tried.
+const hopeless = 3
 
 func refusedText(o dhis2.Outcome) string {
 	if len(o.Refused) == 0 {
@@ -222,7 +283,7 @@ func newSizer(d dhis2.Dialect, wanted int) *sizer {
 	return &sizer{size: good, good: good}
 }
 
-func (s *sizer) shrink() { s.size, s.accepted = max(smallestChunk, s.size/2), 0 }
+func (s *sizer) shrink() { s.size, s.accepted = max(min(smallestChunk, s.good), s.size/2), 0 }
 
 func (s *sizer) grow() {
 	if s.accepted++; s.accepted >= growAfter {

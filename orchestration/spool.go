@@ -72,8 +72,8 @@ func (s *spool) add(c *mapping.Cell) error {
 	b = s.text(b, c.Found)
 	b = s.text(b, unless(c.FromOrgUnit, c.OrgUnit))
 	b = s.text(b, unless(c.FromElement, c.DataElement))
-	b = binary.AppendUvarint(b, uint64(c.Value)) //nolint:gosec // a cell's value is never below zero
-	b = binary.AppendUvarint(b, uint64(c.Index)) //nolint:gosec // nor is its place
+	b = binary.AppendUvarint(b, uint64(c.Value-mapping.Unread)) //nolint:gosec // nothing is below Unread
+	b = binary.AppendUvarint(b, uint64(c.Index))                //nolint:gosec // nor is a place below zero
 	s.pending[c.OrgUnit] = b
 	s.held += len(b) - before
 	if !known {
@@ -143,8 +143,8 @@ func (s *spool) read(orgUnit string) ([]mapping.Cell, error) {
 			c.Found = u.text()
 			c.FromOrgUnit = cmp.Or(u.text(), c.OrgUnit)
 			c.FromElement = cmp.Or(u.text(), c.DataElement)
-			c.Value = int64(u.number()) //nolint:gosec // as it was written
-			c.Index = int(u.number())   //nolint:gosec // as it was written
+			c.Value = int64(u.number()) + mapping.Unread //nolint:gosec // as it was written
+			c.Index = int(u.number())                    //nolint:gosec // as it was written
 			s.cells = append(s.cells, c)
 		}
 		if u.err != nil {

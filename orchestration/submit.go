@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -68,7 +69,8 @@ type Request struct {
 // LatestClosed is the period that was over last in the CHT.
 const LatestClosed = "latest-closed"
 
-// Submitter prepares and sends. The zero value of each field but the maps and the data sets is good.
+// Submitter prepares and sends, for the life of one command. The zero value of each field but the maps and the data sets
+// is good.
 type Submitter struct {
 	Sources      map[string]Source
 	Destinations map[string]Destination
@@ -84,6 +86,12 @@ type Submitter struct {
 	Watch func(Progress)
 	// Log may be nil.
 	Log *logrus.Entry
+
+	mu sync.Mutex
+	// down are the destinations that no further submission need ask.
+	down map[string]failure
+	// claimed are the org units that a source has sent.
+	claimed map[claim]string
 }
 
 // Progress is how far a step has come.

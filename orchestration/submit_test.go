@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -109,7 +111,7 @@ func newBench(t *testing.T, version string) *bench {
 	first, _ := dhis2.ParsePeriod("202601")
 	b.Submitter = &Submitter{
 		Sources:      map[string]Source{"county": {Name: "county", Client: cht.New(base, inMemory{b.cht, basic, 0})}},
-		Destinations: map[string]Destination{"national": {Name: "national", Client: dhis2.New(base, inMemory{b.dhis2, token, 2 * time.Minute}, 1)}},
+		Destinations: map[string]Destination{"national": {Name: "national", Client: dhis2.New(base, inMemory{b.dhis2, token, 50 * time.Second}, 1)}},
 		DataSets:     []DataSet{{ID: b.set, CHT: []string{"county"}, DHIS2: "national", FirstPeriod: first, ChunkValues: 300}},
 		SpoolDir:     t.TempDir(), Wait: time.Minute,
 		Now: func() time.Time { return time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC) },
@@ -164,22 +166,27 @@ func TestSubmissionWaitsForServersThatAreAway(t *testing.T) {
 		// The submission takes at least and at most so long.
 		least, most time.Duration
 		imports     int
+		unknown     int
 	}{
 		{name: "nothing is wrong", state: Accepted, accepted: benchValues, most: time.Second, imports: 4},
 		{name: "DHIS2 is away for a moment", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503, Times: 6}}, state: Accepted, accepted: benchValues, least: 5 * time.Second, most: 20 * time.Second, imports: 4},
 		{name: "DHIS2 is away for ever", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503}}, state: Failed, reason: DHIS2Unavailable, least: time.Minute, most: 90 * time.Second},
 		{name: "DHIS2 goes away in the middle, and comes back", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Status, Status: 502, Method: post, Skip: 2, Times: 6}}, state: Accepted, accepted: benchValues, least: 8 * time.Second, most: 30 * time.Second, imports: 10},
-		{name: "DHIS2 goes away in the middle for ever", dhis2Faults: []sandbox.Fault{{Kind: sandbox.ResetBefore, Method: post, Skip: 2}}, state: Failed, reason: DHIS2Unavailable, accepted: 600, least: time.Minute, most: 90 * time.Second, imports: 22},
+		{name: "DHIS2 goes away in the middle for ever", dhis2Faults: []sandbox.Fault{{Kind: sandbox.ResetBefore, Method: post, Skip: 2}}, state: Failed, reason: DHIS2Unavailable, accepted: 600, least: time.Minute, most: 90 * time.Second, imports: 22, unknown: 300},
 		{name: "the CHT is away for a moment", chtFaults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503, Times: 5}}, state: Accepted, accepted: benchValues, least: 15 * time.Second, most: 40 * time.Second, imports: 4},
 		{name: "the CHT is away for ever", chtFaults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503}}, state: Failed, reason: CHTUnavailable, least: time.Minute, most: 3 * time.Minute},
 		{name: "the CHT's answer is cut once", chtFaults: []sandbox.Fault{{Kind: sandbox.CutBody, Path: "/api/v2/export", Times: 1}}, state: Accepted, accepted: benchValues, most: 30 * time.Second, imports: 4},
 		{name: "a login page is not waited for", dhis2Faults: []sandbox.Fault{{Kind: sandbox.LoginPage}}, state: Failed, reason: DHIS2Unavailable, most: time.Second},
 		{name: "refused credentials are not waited for", dhis2Faults: []sandbox.Fault{{Kind: sandbox.LoginRedirect}}, state: Failed, reason: Credentials, most: time.Second},
 		{name: "a success that stored nothing passes", dhis2Faults: []sandbox.Fault{{Kind: sandbox.WriteFails, Method: post, Times: 2}}, state: Accepted, accepted: benchValues, least: time.Second, most: 5 * time.Second, imports: 6},
-		{name: "a success that stored nothing stays", dhis2Faults: []sandbox.Fault{{Kind: sandbox.WriteFails, Method: post}}, state: Failed, reason: DHIS2Unavailable, least: time.Minute, most: 100 * time.Second, imports: 32},
+		{name: "a success that stored nothing stays", dhis2Faults: []sandbox.Fault{{Kind: sandbox.WriteFails, Method: post}}, state: Failed, reason: DHIS2Unavailable, least: time.Minute, most: 100 * time.Second, imports: 28, unknown: 900},
 		{name: "a proxy gives up, and DHIS2 goes on", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Latency, Delay: 40 * time.Second, Method: post, Times: 1}, {Kind: sandbox.StatusAfter, Status: 504, Method: post, Times: 1}}, state: Accepted, accepted: benchValues, least: 80 * time.Second, most: 3 * time.Minute, imports: 9},
-		{name: "a request takes too long", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Latency, Delay: 3 * time.Minute, Method: post, Times: 1}}, state: Accepted, accepted: benchValues, least: 6 * time.Minute, most: 7 * time.Minute, imports: 9},
-		{name: "a request takes too long every time", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Latency, Delay: 3 * time.Minute, Method: post}}, state: Failed, reason: DHIS2Unavailable, least: 6 * time.Minute, most: 15 * time.Minute, imports: 2},
+		{name: "a request takes too long", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Latency, Delay: 55 * time.Second, Method: post, Times: 1}}, state: Accepted, accepted: benchValues, least: 110 * time.Second, most: 2 * time.Minute, imports: 9},
+		{name: "a request takes too long every time", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Latency, Delay: 55 * time.Second, Method: post}}, state: Failed, reason: DHIS2Unavailable, least: 160 * time.Second, most: 4 * time.Minute, imports: 2, unknown: 300},
+		{name: "an answer is lost, then the connection is refused", dhis2Faults: []sandbox.Fault{{Kind: sandbox.ResetAfter, Method: post, Times: 1}, {Kind: sandbox.Status, Status: 429, Method: post}}, state: Failed, reason: DHIS2Unavailable, least: time.Minute, most: 90 * time.Second, unknown: 300},
+		{name: "an answer is lost, then the account is refused", dhis2Faults: []sandbox.Fault{{Kind: sandbox.ResetAfter, Method: post, Times: 1}, {Kind: sandbox.LoginRedirect, Method: post}}, state: Failed, reason: Credentials, most: 2 * time.Second, unknown: 300, imports: 2},
+		{name: "a proxy gives up, then refuses the account", dhis2Faults: []sandbox.Fault{{Kind: sandbox.StatusAfter, Status: 504, Method: post, Times: 1}, {Kind: sandbox.LoginRedirect, Method: post}}, state: Failed, reason: Credentials, most: 10 * time.Second, unknown: 300, imports: 2},
+		{name: "a proxy asks for a longer wait than there is patience", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503, RetryAfter: "30", Method: post}}, state: Failed, reason: DHIS2Unavailable, least: time.Minute, most: time.Minute, imports: 3, unknown: 300},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -190,6 +197,9 @@ func TestSubmissionWaitsForServersThatAreAway(t *testing.T) {
 				report, took := b.submit(t, t.Context())
 				if report.State != test.state || report.Reason != test.reason || report.Counts.Accepted != test.accepted {
 					t.Errorf("%s %q, accepted %d; want %s %q, %d (%s)", report.State, report.Reason, report.Counts.Accepted, test.state, test.reason, test.accepted, report.Error)
+				}
+				if report.Counts.Unknown != test.unknown {
+					t.Errorf("%d unknown, want %d", report.Counts.Unknown, test.unknown)
 				}
 				if took < test.least || took > test.most {
 					t.Errorf("took %s, want %s to %s", took, test.least, test.most)
@@ -277,5 +287,124 @@ func TestOrgUnitsOfSeveralAttributeOptionCombosGoApart(t *testing.T) {
 	}
 	if report.State != PartlyAccepted || report.Counts.Accepted != 1 || report.Refused[0].AttributeOptionCombo != "AocUnknown1" {
 		t.Errorf("%s, refused %+v", report.State, report.Refused)
+	}
+}
+
+// TestReportsAddUp books outcomes of every kind in any order, and looks at what holds for each report: each cell is in
+// one count, the org units' rows add up to the counts, and each org unit is in one state.
+func TestReportsAddUp(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 8))
+	for round := range 500 {
+		tally := newTally(Report{State: Accepted})
+		fetched := 0
+		for unit := range random.IntN(2000) {
+			id := fmt.Sprintf("OuTest%05d", unit)
+			result := tally.orgUnit(id)
+			dropped, quarantined := random.IntN(3), random.IntN(2)
+			result.Dropped, result.Quarantined = dropped, quarantined
+			tally.report.Counts.Dropped += dropped
+			tally.report.Counts.Quarantined += quarantined
+			chunk := dhis2.Chunk{}
+			for range random.IntN(4) {
+				chunk.Values = append(chunk.Values, dhis2.DataValue{OrgUnit: id, DataElement: "DeTest00001", Value: "1"})
+			}
+			fetched += dropped + quarantined + len(chunk.Values)
+			tally.outcome(chunk, someOutcome(random, chunk))
+		}
+		tally.report.Counts.Fetched = fetched
+		r := tally.finish()
+		c := r.Counts
+		if sum := c.Dropped + c.Quarantined + c.Accepted + c.Refused + c.Unknown + c.Unsent; sum != fetched {
+			t.Fatalf("round %d: %d fetched, %+v", round, fetched, c)
+		}
+		u := r.OrgUnits
+		if sum := u.Accepted + u.PartlyAccepted + u.Refused + u.Unknown + u.Unsent + u.Dropped; sum != r.ResultsTotal {
+			t.Fatalf("round %d: %d org units, %+v", round, r.ResultsTotal, u)
+		}
+		if r.RefusedTotal != c.Refused || len(r.Refused) > 1000 || len(r.Results) != min(1000, r.ResultsTotal) {
+			t.Fatalf("round %d: %d and %d refused, %d listed, %d results", round, r.RefusedTotal, c.Refused, len(r.Refused), len(r.Results))
+		}
+		if r.ResultsTotal <= 1000 {
+			rows := OrgUnitResult{}
+			for _, result := range r.Results {
+				rows.Accepted += result.Accepted
+				rows.Refused += result.Refused
+				rows.Unknown += result.Unknown
+				rows.Unsent += result.Unsent
+			}
+			if rows.Accepted != c.Accepted || rows.Refused != c.Refused || rows.Unknown != c.Unknown || rows.Unsent != c.Unsent {
+				t.Fatalf("round %d: rows %+v, counts %+v", round, rows, c)
+			}
+		}
+	}
+}
+
+func someOutcome(random *rand.Rand, c dhis2.Chunk) dhis2.Outcome {
+	o := dhis2.Outcome{State: dhis2.Accepted, Accepted: len(c.Values)}
+	switch random.IntN(4) {
+	case 0:
+		o = dhis2.Outcome{State: dhis2.Unknown}
+	case 1:
+		o = dhis2.Outcome{State: dhis2.Unsent}
+	case 2:
+		for i, v := range c.Values {
+			if random.IntN(2) == 0 {
+				o.Refused = append(o.Refused, dhis2.Refusal{Index: i, DataValue: v, Code: "E7619"})
+				o.Accepted--
+			}
+		}
+		o.State = dhis2.PartlyAccepted
+	}
+	return o
+}
+
+func TestPeriodsAreClosedWhenTheyAreOverInTheCHT(t *testing.T) {
+	nairobi, err := time.LoadLocation("Africa/Nairobi")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name, now, period string
+		monthStart        int
+		zone              *time.Location
+		want              string // the period sent, or the code of what blocks
+	}{
+		{name: "the month is over", now: "2026-10-01T00:00:00Z", period: "202609", want: "202609"},
+		{name: "its last hour", now: "2026-09-30T23:00:00Z", period: "202609", want: "period_not_closed"},
+		{name: "it is over in Nairobi first", now: "2026-09-30T21:00:00Z", period: "202609", zone: nairobi, want: "202609"},
+		{name: "the month begins on the 26th, on the 26th", now: "2026-09-26T00:00:00Z", period: "202609", monthStart: 26, want: "202609"},
+		{name: "the month begins on the 26th, on the 25th", now: "2026-09-25T23:59:00Z", period: "202609", monthStart: 26, want: "period_not_closed"},
+		{name: "the latest one, on the 25th", now: "2026-09-25T23:59:00Z", period: LatestClosed, monthStart: 26, want: "202608"},
+		{name: "the latest one, on the 26th", now: "2026-09-26T00:00:00Z", period: LatestClosed, monthStart: 26, want: "202609"},
+		{name: "the latest one of an ordinary month", now: "2026-10-15T00:00:00Z", period: LatestClosed, want: "202609"},
+		{name: "before the first period", now: "2026-10-15T00:00:00Z", period: "202512", want: "before_first_period"},
+		{name: "a quarter", now: "2026-10-15T00:00:00Z", period: "2026Q2", want: "period_type"},
+		{name: "a clock that runs ahead", now: "2027-01-15T00:00:00Z", period: "202612", want: "clocks_differ"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			b := newBench(t, "2.43.1")
+			b.cht.Change(func(d *sandbox.CHTDocuments) { d.Settings.UHC.MonthStartDate = test.monthStart })
+			now, err := time.Parse(time.RFC3339, test.now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.Now = func() time.Time { return now }
+			source := b.Sources["county"]
+			source.Zone = test.zone
+			b.Sources["county"] = source
+			plan, err := b.Prepare(t.Context(), Request{DataSet: b.set, Period: test.period, CHT: "county"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer plan.Close()
+			got := plan.Report().Period
+			if issues := plan.Report().Issues; len(issues) > 0 && issues[0].Severity == "blocking" {
+				got = issues[0].Code
+			}
+			if got != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
 	}
 }

@@ -65,10 +65,24 @@ type settingsDocument struct {
 }
 
 type targetElement struct {
-	DataSet              string `json:"dataSet"`
-	DataElement          string `json:"dataElement"`
-	CategoryOptionCombo  string `json:"categoryOptionCombo"`
-	AttributeOptionCombo string `json:"attributeOptionCombo"`
+	DataSet              anyText `json:"dataSet"`
+	DataElement          anyText `json:"dataElement"`
+	CategoryOptionCombo  anyText `json:"categoryOptionCombo"`
+	AttributeOptionCombo anyText `json:"attributeOptionCombo"`
+}
+
+// anyText is the text of a string, or the JSON of what stands there instead: nobody checks these settings, and a target
+// with one odd field still adds to its data element in the export.
+type anyText string
+
+// UnmarshalJSON never fails.
+func (t *anyText) UnmarshalJSON(raw []byte) error {
+	var text string
+	if json.Unmarshal(raw, &text) != nil {
+		text = string(raw)
+	}
+	*t = anyText(text)
+	return nil
 }
 
 func (d *settingsDocument) settings() *Settings {
@@ -94,8 +108,8 @@ func (d *settingsDocument) settings() *Settings {
 		for _, e := range list {
 			if e.DataElement != "" {
 				s.Targets = append(s.Targets, Target{
-					ID: item.ID, DataSet: e.DataSet, DataElement: e.DataElement, Listed: listed,
-					CategoryOptionCombo: e.CategoryOptionCombo, AttributeOptionCombo: e.AttributeOptionCombo,
+					ID: item.ID, DataSet: string(e.DataSet), DataElement: string(e.DataElement), Listed: listed,
+					CategoryOptionCombo: string(e.CategoryOptionCombo), AttributeOptionCombo: string(e.AttributeOptionCombo),
 				})
 			}
 		}

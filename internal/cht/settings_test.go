@@ -67,12 +67,12 @@ func TestTargetsThatNameNoElementAreLeftOut(t *testing.T) {
 		{"id":"without"},
 		{"id":"null","dhis":null},
 		{"id":"text","dhis":"DeBirths001"},
-		{"id":"number","dhis":{"dataElement":7}},
+		{"id":"odd fields","dhis":{"dataElement":"A","categoryOptionCombo":7,"attributeOptionCombo":null,"dataSet":["X"]}},
 		{"id":"empty","dhis":{}},
 		{"id":"empty list","dhis":[]},
 		{"id":"half a list","dhis":[{"dataElement":"A"},{}]},
 		{"id":"whole","dhis":{"dataElement":"B"}}]}}}`
-	want := []Target{{ID: "half a list", DataElement: "A", Listed: true}, {ID: "whole", DataElement: "B"}}
+	want := []Target{{ID: "odd fields", DataElement: "A", CategoryOptionCombo: "7", DataSet: `["X"]`}, {ID: "half a list", DataElement: "A", Listed: true}, {ID: "whole", DataElement: "B"}}
 	if diff := cmp.Diff(want, settingsOf(t, in).Targets); diff != "" {
 		t.Errorf("targets differ (-want +got):\n%s", diff)
 	}

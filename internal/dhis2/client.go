@@ -74,6 +74,9 @@ func (c *Client) Server(ctx context.Context) (Server, error) {
 		}
 		return Server{}, err
 	}
+	if info.Version == "" {
+		return Server{}, &Error{Doing: doing, Kind: Unusable, What: "the answer has no version", Remedy: "check that the address is that of a DHIS2"}
+	}
 	dialect, err := DialectOf(info.Version)
 	if err != nil {
 		return Server{}, &Error{Doing: doing, Kind: Refused, What: err.Error(), Remedy: "use a DHIS2 of version 2.38 or later; check that the address is that of a DHIS2"}
@@ -161,7 +164,8 @@ func (c *Client) get(ctx context.Context, doing, path string, into any) error {
 		if failure == nil || !failure.Temporary || failure.timedOut() || try >= maxTries {
 			return 0, false
 		}
-		return shortWait(try, response), true
+		wait := shortWait(try, response)
+		return wait, wait <= maxShortWait
 	}
 	response, body, err := c.caller.Do(request, judged) //nolint:bodyclose // the caller has read and closed it
 	if failure := failureOf(response, body, err); failure != nil {

@@ -86,6 +86,8 @@ func failureOf(response *http.Response, body []byte, err error) *Error {
 	case status >= 300 && status < 400:
 		e.Kind, e.What = Credentials, fmt.Sprintf("the server answered %d, a redirect to another page", status)
 		e.Remedy = "this is usually the login page, or a proxy that wants https: check the address (https or http, path) and the credentials"
+	case status == http.StatusProxyAuthRequired:
+		e.Kind, e.Remedy = Unavailable, "the proxy on the way wants a user name and password: give them in HTTPS_PROXY or HTTP_PROXY"
 	case status == http.StatusNotFound:
 		e.Kind, e.Remedy = Refused, "check the id and the address (many servers have a path, such as /dhis); DHIS2 also answers so for what the account may not read: share it with the account"
 	case status == http.StatusTooManyRequests || status == http.StatusRequestTimeout:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 )
 
@@ -37,7 +38,14 @@ func (c *Client) Import(ctx context.Context, dialect Dialect, chunk Chunk, optio
 	}
 	flight, land := context.WithCancel(context.WithoutCancel(ctx))
 	defer land()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(finishing, land) })()
+	var next atomic.Int64 // when the next try begins, while there is a wait before it
+	defer context.AfterFunc(ctx, func() {
+		if c.now().UnixNano() < next.Load() {
+			land()
+			return
+		}
+		time.AfterFunc(finishing, land)
+	})()
 
 	request, err := c.request(flight, http.MethodPost, "/api/dataValueSets?"+importQuery(options), payload.Body)
 	if err != nil {
@@ -53,9 +61,13 @@ func (c *Client) Import(ctx context.Context, dialect Dialect, chunk Chunk, optio
 		outcome = Try{
 			Number: number, Dialect: dialect, Period: chunk.Period, Values: chunk.Values, Took: c.now().Sub(started),
 			Response: response, Body: body, Err: err,
-		}.Judge()
+		}.Judge().After(outcome.State == Unknown)
 		started = c.now().Add(outcome.Wait)
-		return outcome.Wait, outcome.Next == Again && number < maxTries && outcome.Wait <= maxShortWait && ctx.Err() == nil
+		more := outcome.Next == Again && number < maxTries && outcome.Wait <= maxShortWait && ctx.Err() == nil
+		if more {
+			next.Store(started.UnixNano())
+		}
+		return outcome.Wait, more
 	})
 	return outcome, ctxIfUntried(ctx, outcome)
 }

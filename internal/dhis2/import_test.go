@@ -39,7 +39,11 @@ func (c caller) Do(r *http.Request, again func(int, *http.Response, []byte, erro
 		if !more {
 			return response, []byte(answer), err
 		}
-		time.Sleep(wait)
+		select {
+		case <-time.After(wait):
+		case <-r.Context().Done():
+			return nil, nil, r.Context().Err()
+		}
 	}
 }
 
@@ -175,6 +179,47 @@ func TestImportTriesTheSameTextAFewTimesSomeSecondsApart(t *testing.T) {
 	}
 }
 
+func TestAnUnknownOutcomeIsNotUndoneByATryThatDidNotArrive(t *testing.T) {
+	for name, later := range map[string]func() (int, string, string, error){
+		"connection refused": func() (int, string, string, error) { return 0, "", "", failingCall{unsent: true} },
+		"held back":          func() (int, string, string, error) { return 429, "text/html", "<html>", nil },
+		"credentials":        func() (int, string, string, error) { return 401, "application/json", "{}", nil },
+		"too large":          func() (int, string, string, error) { return 413, "text/html", "<html>", nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				tries := 0
+				c := client(func(*http.Request, []byte) (int, string, string, error) {
+					if tries++; tries == 1 {
+						return 0, "", "", failingCall{} // it may have been stored
+					}
+					return later()
+				})
+				if o, err := c.Import(t.Context(), SetBased, chunk(), Options{}); err != nil || o.State != Unknown || tries < 2 {
+					t.Errorf("%s after %d tries, %v; want it unknown", o.State, tries, err)
+				}
+			})
+		})
+	}
+}
+
+func TestNoTryBeginsAfterTheContextEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		tries := 0
+		c := client(func(*http.Request, []byte) (int, string, string, error) {
+			tries++
+			return 503, "text/html", "<html>", nil
+		})
+		time.AfterFunc(700*time.Millisecond, cancel) // between the second try and the third
+		started := time.Now()
+		o, err := c.Import(ctx, SetBased, chunk(), Options{})
+		if err != nil || o.State != Unknown || tries != 2 || time.Since(started) != 700*time.Millisecond {
+			t.Errorf("%s after %d tries and %s, %v", o.State, tries, time.Since(started), err)
+		}
+	})
+}
+
 func TestOneImportIsInFlightAtATime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		now, most := 0, 0
@@ -284,7 +329,9 @@ func TestReadsAreTriedAgainOnlyWhereItHelps(t *testing.T) {
 		{name: "302", status: 302, tries: 1, kind: Credentials},
 		{name: "HTML", status: 200, html: true, body: "<html>", tries: 1, kind: Unusable},
 		{name: "another JSON", status: 200, body: `[1]`, tries: 1, kind: Unusable},
-		{name: "no version", status: 200, body: `{}`, tries: 1, kind: Refused},
+		{name: "no version", status: 200, body: `{}`, tries: 1, kind: Unusable},
+		{name: "too old", status: 200, body: `{"version":"2.37.9"}`, tries: 1, kind: Refused},
+		{name: "a proxy that wants credentials", status: 407, html: true, tries: 1, kind: Unavailable},
 		{name: "404", status: 404, html: true, tries: 1, kind: Unusable},
 		{name: "503", status: 503, html: true, tries: 4, kind: Unavailable},
 		{name: "reset", err: failingCall{}, tries: 4, kind: Unavailable},

@@ -96,7 +96,9 @@ const (
 	// maxTries is how often one text goes out in the life of one call.
 	maxTries = 4
 	// maxShortWait is the longest wait within one call. What has to wait longer is given back.
-	maxShortWait = 30 * time.Second
+	maxShortWait = 5 * time.Second
+	// maxRetryAfter is the longest wait that a proxy may ask for.
+	maxRetryAfter = 30 * time.Second
 )
 
 // shortWait is the wait after a failed try: doubling, and what a proxy asks for within reason.
@@ -104,7 +106,7 @@ func shortWait(try int, response *http.Response) time.Duration {
 	wait := firstWait << min(try-1, 6)
 	if response != nil {
 		if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil && seconds > 0 {
-			wait = max(wait, min(time.Duration(seconds)*time.Second, maxShortWait))
+			wait = max(wait, min(time.Duration(seconds)*time.Second, maxRetryAfter))
 		}
 	}
 	return wait
@@ -132,6 +134,8 @@ func (t Try) Judge() Outcome {
 	switch {
 	case status == http.StatusOK:
 		o.State = Unknown // whatever answered, it was no DHIS2
+	case status > http.StatusOK && status < http.StatusMultipleChoices:
+		return t.unknown(failure.What)
 	case failure.Kind == Credentials: // nothing was looked at
 	case status == http.StatusConflict:
 		return t.unknown(failure.What)
@@ -168,6 +172,20 @@ func (t Try) judgeError() Outcome {
 	return o
 }
 
+// After takes in that the same values went in an earlier request, or not, that may have stored them: one that did not
+// reach the import does not undo that.
+func (o Outcome) After(tried bool) Outcome {
+	if tried && o.State == Unsent {
+		o.State = Unknown
+	}
+	return o
+}
+
+// Final is an outcome for a chunk that cannot be made smaller and was too large all the same.
+func (o Outcome) Final(c Chunk) Outcome {
+	return Try{Period: c.Period, Values: c.Values}.refuse(o.Failure)
+}
+
 // unknown is an answer after which nobody can say what DHIS2 holds.
 func (t Try) unknown(what string) Outcome {
 	return Outcome{
@@ -195,6 +213,9 @@ func (t Try) judgeSummary(s ImportSummary) Outcome {
 	case "ERROR":
 		if strings.HasPrefix(s.Description, processFailed) || len(s.Conflicts) == 0 {
 			return t.unknown(strings.TrimSpace("DHIS2 failed while it imported: " + s.Description))
+		}
+		if n := s.ImportCount; n.Imported+n.Updated+n.Deleted > 0 {
+			return t.unknown(fmt.Sprintf("DHIS2 reports an error, and that it stored %d values", n.Imported+n.Updated+n.Deleted))
 		}
 		o := t.refused(s, allOf(t.Values))
 		o.State = StateRefused
@@ -264,18 +285,23 @@ func (t Try) zeros() int {
 func (t Try) refused(s ImportSummary, places []int) Outcome {
 	o := Outcome{Count: s.ImportCount, Next: GoOn}
 	conflicts := map[int]int{}
+	whole := Conflict{Value: "DHIS2 gives no reason"} // the first conflict that is about the whole request
 	for c := len(s.Conflicts) - 1; c >= 0; c-- {
-		for _, index := range s.Conflicts[c].Indexes {
+		indexes := s.Conflicts[c].Indexes
+		for _, index := range indexes {
 			conflicts[index] = c
+		}
+		if !slices.ContainsFunc(indexes, func(i int) bool { return i >= 0 }) {
+			whole = s.Conflicts[c]
 		}
 		if CodeOf(s.Conflicts[c].ErrorCode).WholeSet {
 			o.Next = StopDataSet
 		}
 	}
 	for _, place := range places {
-		conflict := Conflict{Value: "DHIS2 gives no reason"}
-		if len(s.Conflicts) > 0 {
-			conflict = s.Conflicts[conflicts[place]]
+		conflict := whole
+		if c, named := conflicts[place]; named {
+			conflict = s.Conflicts[c]
 		}
 		o.Refused = append(o.Refused, t.refusal(place, conflict.ErrorCode, CodeOf(conflict.ErrorCode), conflict.Value))
 	}

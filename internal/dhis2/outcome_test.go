@@ -125,6 +125,12 @@ func TestJudge(t *testing.T) {
 		{name: "302", dialect: SetBased, status: 302, state: Unsent, next: StopRun, kind: Credentials, what: "redirect"},
 		{name: "200 as HTML", dialect: SetBased, status: 200, html: true, body: page, state: Unknown, next: StopRun, kind: Unusable, what: "text/html"},
 
+		// Answers of something in between.
+		{name: "202", dialect: SetBased, status: 202, body: `{"status":"OK","message":"accepted"}`, state: Unknown, next: Again, wait: 500 * time.Millisecond, kind: Unavailable, what: "202"},
+		{name: "407", dialect: SetBased, status: 407, html: true, body: page, state: StateRefused, next: StopDataSet, refused: "HTTP 407 0 HTTP 407 1 HTTP 407 2 HTTP 407 3 HTTP 407 4", kind: Unavailable, what: "407"},
+		{name: "an error that stored something", dialect: SetBased, status: 409, body: summary("ERROR", ImportCount{Updated: 4}, `,"rejectedIndexes":[0]`, conflict("E8122", "0")), state: Unknown, next: Again, wait: 500 * time.Millisecond, kind: Unavailable, what: "stored 4"},
+		{name: "a refused value that no conflict names", dialect: Legacy, status: 409, body: summary("WARNING", ImportCount{Imported: 3, Ignored: 2}, `,"rejectedIndexes":[2,3]`, conflict("E7619", "2")), state: PartlyAccepted, next: GoOn, accepted: 3, refused: "E7619 2  3"},
+
 		// Transient.
 		{name: "408", dialect: SetBased, status: 408, html: true, body: page, state: Unknown, next: Again, wait: 500 * time.Millisecond, kind: Unavailable, what: "408"},
 		{name: "413", dialect: SetBased, status: 413, html: true, body: page, state: Unsent, next: Smaller, kind: Unavailable, what: "413"},

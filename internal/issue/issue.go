@@ -40,20 +40,34 @@ type Issue struct {
 // ListLimit is how many entries a list in a report holds at most; the counts beside it go on.
 const ListLimit = 1000
 
-// List collects issues and keeps the first ListLimit of them. The zero value is ready.
+// perCode is how many issues of each code are kept, however many of others came before.
+const perCode = 20
+
+// List collects issues and keeps the first ListLimit of them, and the first few of each code in any case, so that a
+// frequent one hides no other. The zero value is ready.
 type List struct {
-	items    []Issue
-	total    int
-	blocking bool
+	items []Issue
+	total int
+	codes map[string]int
 }
 
 // Add takes one more issue.
 func (l *List) Add(i Issue) {
 	l.total++
-	l.blocking = l.blocking || i.Severity == Blocking
-	if len(l.items) < ListLimit {
+	if l.codes == nil {
+		l.codes = map[string]int{}
+	}
+	if l.codes[i.Code]++; l.codes[i.Code] <= perCode || len(l.items) < ListLimit {
 		l.items = append(l.items, i)
 	}
+}
+
+// Join takes the issues of another list.
+func (l *List) Join(other *List) {
+	for _, i := range other.items {
+		l.Add(i)
+	}
+	l.total += other.total - len(other.items)
 }
 
 // Items gives the issues that were kept, the gravest first, and otherwise ordered by code and place.
@@ -65,9 +79,6 @@ func (l *List) Items() []Issue {
 
 // Total is the number of issues added, those not kept included.
 func (l *List) Total() int { return l.total }
-
-// Blocking says whether any issue blocks.
-func (l *List) Blocking() bool { return l.blocking }
 
 func compare(a, b Issue) int {
 	return cmp.Or(

@@ -12,7 +12,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"math"
+	"math/big"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,6 +47,9 @@ func (r Rules) Check() error {
 	for old, renamed := range r.RenameDataElements {
 		from[renamed] = append(from[renamed], old)
 	}
+	if _, renamed := r.RenameCombos[dhis2.DefaultCombo]; renamed {
+		return fmt.Errorf("rename_combos renames the default combo %s, which most values leave out: use attribute_option_combo, or give the targets a combo in the CHT", dhis2.DefaultCombo)
+	}
 	for _, renamed := range slices.Sorted(maps.Keys(from)) {
 		if len(from[renamed]) > 1 && !slices.Contains(r.SumDataElements, renamed) {
 			slices.Sort(from[renamed])
@@ -64,18 +67,22 @@ type Mapping struct {
 	orgUnits, elements   filter
 	sums                 map[string]bool
 	attributeOptionCombo string
+	// attributes are the combos of a data set with categories of its own, empty for any other.
+	attributes map[string]bool
 }
 
-// New makes a mapping ready. The settings tell which data elements the export adds up wrongly; extraDefaults are ids of
-// the default combo beside the usual one.
-func New(rules Rules, settings *cht.Settings, dataSet string, extraDefaults ...string) *Mapping {
+// New makes a mapping ready. The settings tell which data elements the export adds up wrongly; of the data set, as it is
+// in DHIS2, the id and the combos count.
+func New(rules Rules, settings *cht.Settings, set dhis2.DataSet) *Mapping {
+	dataSet := set.ID
 	m := &Mapping{
-		rules:     rules,
-		defaults:  setOf(append(extraDefaults, dhis2.DefaultCombo)),
-		collapsed: map[string]bool{},
-		orgUnits:  filter{setOf(rules.IncludeOrgUnits), setOf(rules.ExcludeOrgUnits)},
-		elements:  filter{setOf(rules.IncludeDataElements), setOf(rules.ExcludeDataElements)},
-		sums:      setOf(rules.SumDataElements),
+		rules:      rules,
+		attributes: setOf(set.AttributeOptionCombos),
+		defaults:   setOf([]string{set.DefaultCombo, dhis2.DefaultCombo}),
+		collapsed:  map[string]bool{},
+		orgUnits:   filter{setOf(rules.IncludeOrgUnits), setOf(rules.ExcludeOrgUnits)},
+		elements:   filter{setOf(rules.IncludeDataElements), setOf(rules.ExcludeDataElements)},
+		sums:       setOf(rules.SumDataElements),
 	}
 	m.attributeOptionCombo = m.combo(rules.AttributeOptionCombo)
 	for _, shared := range SharedElements(settings, dataSet) {
@@ -88,7 +95,7 @@ func New(rules Rules, settings *cht.Settings, dataSet string, extraDefaults ...s
 type Cell struct {
 	OrgUnit, DataElement, CategoryOptionCombo, AttributeOptionCombo string
 	Comment                                                         string
-	// Value is the number, where there is one.
+	// Value is the number, or Unread where what stood there is none that can be sent.
 	Value int64
 	// Fault is why the cell cannot be sent, empty where it can; Found is what stood there.
 	Fault Fault
@@ -100,6 +107,9 @@ type Cell struct {
 
 	touched touched
 }
+
+// Unread is the value of a cell without a number. It is not zero: nobody can say what it would have been.
+const Unread = -1
 
 // Fault is why a cell cannot be sent.
 type Fault string
@@ -119,6 +129,9 @@ const (
 	DuplicateCell Fault = "duplicate_cell"
 	ElementsMeet  Fault = "data_elements_meet"
 	PartMissing   Fault = "part_of_sum_missing"
+	// WrongAttribute is a value without one of the attribute option combos that the data set needs. DHIS2 up to 2.42
+	// stores it all the same, where no form shows it.
+	WrongAttribute Fault = "wrong_attribute_option_combo"
 )
 
 // Fate is what Take makes of a value.
@@ -150,11 +163,15 @@ func (m *Mapping) Take(v *cht.Value) (Cell, Fate) {
 		c.Fault, c.OrgUnit = NoOrgUnit, ""
 		return c, Homeless
 	}
-	if rule, left := m.leavesOut(&c, isText(v.DataElement)); left {
+	rule, left := m.leavesOut(&c, isText(v.DataElement))
+	m.rename(&c.OrgUnit, m.rules.RenameOrgUnits, RenameOrgUnits, &c.touched)
+	if left {
+		c.touched = 0
 		c.touched.add(rule)
 		return c, Dropped
 	}
-	m.rename(&c.OrgUnit, m.rules.RenameOrgUnits, RenameOrgUnits, &c.touched)
+	c.CategoryOptionCombo = m.combo(c.CategoryOptionCombo)
+	c.AttributeOptionCombo = m.combo(c.AttributeOptionCombo)
 	m.rename(&c.DataElement, m.rules.RenameDataElements, RenameDataElements, &c.touched)
 	m.rename(&c.CategoryOptionCombo, m.rules.RenameCombos, RenameCombos, &c.touched)
 	m.rename(&c.AttributeOptionCombo, m.rules.RenameCombos, RenameCombos, &c.touched)
@@ -212,6 +229,9 @@ func (m *Mapping) judge(c *Cell, v *cht.Value) {
 		if malformed(v.CategoryOptionCombo) || malformed(v.AttributeOptionCombo) {
 			c.Fault, c.Found = BadID, v.CategoryOptionCombo.Text+v.AttributeOptionCombo.Text
 		}
+		if c.Fault == "" && len(m.attributes) > 0 && !m.attributes[c.AttributeOptionCombo] {
+			c.Fault, c.Found = WrongAttribute, c.AttributeOptionCombo
+		}
 	}
 }
 
@@ -229,37 +249,47 @@ func (m *Mapping) combo(id string) string {
 
 const exact = 1 << 53 // whole numbers up to here are told apart by every program on the way
 
-// number reads a finite, whole number that is not negative.
+// number reads a finite, whole number that is not negative. Where there is none it gives Unread and the fault.
 func number(f cht.Field) (int64, Fault) {
 	switch f.Kind {
 	case cht.Missing:
-		return 0, MissingValue
+		return Unread, MissingValue
 	case cht.Null:
-		return 0, NullValue
+		return Unread, NullValue
 	case cht.Number:
 	default:
-		return 0, NotANumber
+		return Unread, NotANumber
 	}
 	if n, err := strconv.ParseInt(f.Text, 10, 64); err == nil && n >= 0 && n <= exact {
 		return n, ""
 	}
 	n, err := strconv.ParseFloat(f.Text, 64)
 	switch {
-	case err != nil || math.IsInf(n, 0) || n >= exact:
-		return 0, TooLargeValue
+	case err != nil || n >= exact:
+		return Unread, TooLargeValue
 	case n < 0:
-		return 0, Negative
-	case n != math.Trunc(n) || n == 0 && strings.ContainsAny(mantissa(f.Text), "123456789"):
-		return 0, Fraction
-	default:
-		return int64(n), ""
+		return Unread, Negative
 	}
+	return exactly(f.Text)
 }
 
-// mantissa is the text of a JSON number before its exponent.
-func mantissa(text string) string {
-	head, _, _ := strings.Cut(strings.ToLower(text), "e")
-	return head
+const longText = 400 // digits of a number, and of its exponent's value, that are still looked at
+
+// exactly reads a number below 2^53 by its digits, as a float would round a fraction away.
+func exactly(text string) (int64, Fault) {
+	mantissa, exponent, _ := strings.Cut(strings.ToLower(text), "e")
+	zero := !strings.ContainsAny(mantissa, "123456789")
+	if zero {
+		return 0, ""
+	}
+	if power, err := strconv.Atoi(exponent); exponent != "" && (err != nil || power < -longText) || len(mantissa) > longText {
+		return Unread, Fraction
+	}
+	whole, ok := new(big.Rat).SetString(text)
+	if !ok || !whole.IsInt() {
+		return Unread, Fraction
+	}
+	return whole.Num().Int64(), ""
 }
 
 // Settled is what is to be sent of one org unit, and what is not.
@@ -286,8 +316,13 @@ type Value struct {
 func (m *Mapping) OrgUnit(cells []Cell) Settled {
 	slices.SortFunc(cells, compareCells)
 	if !m.rules.SendEmptyOrgUnits && allZero(cells) {
-		s := Settled{Empty: true, Dropped: len(cells)}
-		s.Uses[EmptyOrgUnits] = len(cells)
+		s := Settled{Empty: true}
+		for i := range cells {
+			if i == 0 || !sameCell(cells[i-1], cells[i]) || sameSource(cells[i-1], cells[i]) {
+				s.Dropped++ // what adds up counts as one
+			}
+		}
+		s.Uses[EmptyOrgUnits] = s.Dropped
 		return s
 	}
 	var s Settled
@@ -309,7 +344,7 @@ func (m *Mapping) settle(s *Settled, parts []Cell) {
 	total := int64(0)
 	faulty := false
 	for i := range parts {
-		total += parts[i].Value
+		total = min(total+parts[i].Value, exact+1)
 		faulty = faulty || parts[i].Fault != ""
 	}
 	if !faulty && total > exact {
@@ -349,7 +384,7 @@ func (m *Mapping) blame(parts []Cell) {
 	var fault Fault
 	for i := 1; i < len(parts); i++ {
 		a, b := parts[i-1], parts[i]
-		if a.FromOrgUnit == b.FromOrgUnit && a.FromElement == b.FromElement {
+		if sameSource(a, b) {
 			fault = DuplicateCell
 			break
 		}
@@ -370,14 +405,10 @@ func (m *Mapping) blame(parts []Cell) {
 	}
 }
 
-// allZero says that every cell is a zero that was there. A value that could not be read may have been anything.
+// allZero says that every cell is a zero that was there, whatever else is wrong with it. A value that could not be read
+// may have been anything.
 func allZero(cells []Cell) bool {
-	for _, c := range cells {
-		if c.Value != 0 || c.Fault != "" && (c.Fault != Collapsed || c.Found != "0") {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(cells, func(c Cell) bool { return c.Value != 0 })
 }
 
 // comments joins what differs.
@@ -398,6 +429,11 @@ func comments(parts []Cell) string {
 // sameCell compares what DHIS2 knows of a cell.
 func sameCell(a, b Cell) bool {
 	return a.DataElement == b.DataElement && a.CategoryOptionCombo == b.CategoryOptionCombo && a.AttributeOptionCombo == b.AttributeOptionCombo
+}
+
+// sameSource says that two contributions to a cell are two values for the same thing in the CHT.
+func sameSource(a, b Cell) bool {
+	return a.FromOrgUnit == b.FromOrgUnit && a.FromElement == b.FromElement
 }
 
 // compareCells orders by what DHIS2 knows first. Only contributions to one cell are told apart by the rest.

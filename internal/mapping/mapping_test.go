@@ -76,6 +76,9 @@ func TestNumber(t *testing.T) {
 		{in: digits("9007199254740992"), want: 1 << 53},
 		{in: digits("9007199254740993"), fault: TooLargeValue}, {in: digits("1e21"), fault: TooLargeValue}, {in: digits("1e400"), fault: TooLargeValue},
 		{in: digits("99999999999999999999"), fault: TooLargeValue},
+		{in: digits("0.99999999999999999999"), fault: Fraction}, {in: digits("4503599627370497.5"), fault: Fraction}, {in: digits("2.0000000000000000001"), fault: Fraction},
+		{in: digits("5e-1000000000"), fault: Fraction}, {in: digits("0e999999999"), want: 0}, {in: digits("-0e-9"), want: 0}, {in: digits("1e1000000000"), fault: TooLargeValue},
+		{in: digits("123456789012345678901234567890e-25"), fault: Fraction}, {in: digits("1200e-2"), want: 12},
 		{in: digits("2.5"), fault: Fraction}, {in: digits("1e-400"), fault: Fraction}, {in: digits("0.1"), fault: Fraction},
 		{in: digits("-1"), fault: Negative}, {in: digits("-0.5"), fault: Negative}, {in: digits("-9e99"), fault: Negative},
 		{in: text("03"), fault: NotANumber}, {in: text("3"), fault: NotANumber}, {in: text(""), fault: NotANumber},
@@ -83,6 +86,9 @@ func TestNumber(t *testing.T) {
 		{in: cht.Field{Kind: cht.Null}, fault: NullValue}, {in: cht.Field{}, fault: MissingValue},
 	}
 	for _, test := range tests {
+		if test.fault != "" {
+			test.want = Unread
+		}
 		if got, fault := number(test.in); got != test.want || fault != test.fault {
 			t.Errorf("number(%v) = %d, %q; want %d, %q", test.in, got, fault, test.want, test.fault)
 		}
@@ -104,6 +110,7 @@ func TestMapping(t *testing.T) {
 		name     string
 		rules    Rules
 		settings *cht.Settings
+		set      *dhis2.DataSet
 		in       []cht.Value
 		want     []string
 		issues   []string
@@ -218,6 +225,27 @@ func TestMapping(t *testing.T) {
 			issues: []string{"duplicate_cell " + ouB + " " + deA, "duplicate_cell " + ouB + " " + deA, "duplicate_cell " + ouB + " " + deA},
 		},
 		{
+			name: "a zero with a malformed id does not make an org unit reported",
+			in:   []cht.Value{value(ouA, deA, "0"), withCombo(value(ouA, deB, "0"), text("under 5"), cht.Field{}), {OrgUnit: text(ouA), Value: digits("0")}, value(ouB, deA, "1")},
+			want: []string{ouB + " " + deA + "   1"}, dropped: 3,
+		},
+		{
+			name: "a data set with categories of its own needs one of its combos", set: &dhis2.DataSet{ID: "DsTest00001", AttributeOptionCombos: []string{cocA}},
+			in:     []cht.Value{value(ouA, deA, "1"), withCombo(value(ouA, deB, "2"), cht.Field{}, text(cocA)), withCombo(value(ouA, deC, "3"), cht.Field{}, text(cocB))},
+			want:   []string{ouA + " " + deB + "  " + cocA + " 2"},
+			issues: []string{"wrong_attribute_option_combo " + ouA + " " + deA, "wrong_attribute_option_combo " + ouA + " " + deC},
+		},
+		{
+			name: "its combo may come from the rule", set: &dhis2.DataSet{ID: "DsTest00001", AttributeOptionCombos: []string{cocA}}, rules: Rules{AttributeOptionCombo: cocA},
+			in:   []cht.Value{value(ouA, deA, "1")},
+			want: []string{ouA + " " + deA + "  " + cocA + " 1"},
+		},
+		{
+			name: "cells that add up are counted once when they are dropped", rules: Rules{RenameOrgUnits: map[string]string{ouA: ouC, ouB: ouC}},
+			in:   []cht.Value{value(ouA, deA, "0"), value(ouB, deA, "0"), value(ouC, deB, "0")},
+			want: []string{}, dropped: 2,
+		},
+		{
 			name: "a sum that is too large to be exact stays behind", rules: Rules{RenameOrgUnits: map[string]string{ouA: ouB}},
 			in:     []cht.Value{value(ouA, deA, "9007199254740992"), value(ouB, deA, "1")},
 			want:   []string{},
@@ -253,7 +281,11 @@ func TestMapping(t *testing.T) {
 			if settings == nil {
 				settings = &cht.Settings{}
 			}
-			m := New(test.rules, settings, "DsTest00001", "DefTestAAA1")
+			set := dhis2.DataSet{ID: "DsTest00001", DefaultCombo: "DefTestAAA1"}
+			if test.set != nil {
+				set = *test.set
+			}
+			m := New(test.rules, settings, set)
 			sent, issues, dropped, quarantined := apply(m, test.in)
 			if diff := cmp.Diff(test.want, lines(sent)); diff != "" {
 				t.Errorf("sent (-want +got):\n%s", diff)
@@ -269,7 +301,7 @@ func TestMapping(t *testing.T) {
 }
 
 func TestEveryFaultHasItsWords(t *testing.T) {
-	for _, fault := range []Fault{NullValue, MissingValue, NotANumber, Fraction, Negative, TooLargeValue, NoOrgUnit, NoElement, BadID, Collapsed, DuplicateCell, ElementsMeet, PartMissing} {
+	for _, fault := range []Fault{WrongAttribute, NullValue, MissingValue, NotANumber, Fraction, Negative, TooLargeValue, NoOrgUnit, NoElement, BadID, Collapsed, DuplicateCell, ElementsMeet, PartMissing} {
 		c := Cell{Fault: fault, Found: "x", Index: 7}
 		if i := c.Issue(); i.Remedy == "" || strings.Contains(i.Text, string(fault)+" (") || !strings.Contains(i.Text, "value 7") || *i.Index != 7 {
 			t.Errorf("%s: %+v", fault, i)
@@ -281,6 +313,9 @@ func TestRulesCheck(t *testing.T) {
 	two := Rules{RenameDataElements: map[string]string{deA: deC, deB: deC}}
 	if err := two.Check(); err == nil || !strings.Contains(err.Error(), deA+" and "+deB) || !strings.Contains(err.Error(), "sum_data_elements") {
 		t.Errorf("two elements under one id: %v", err)
+	}
+	if err := (Rules{RenameCombos: map[string]string{dhis2.DefaultCombo: cocA}}).Check(); err == nil {
+		t.Error("the default combo may be renamed")
 	}
 	two.SumDataElements = []string{deC}
 	if err := two.Check(); err != nil {
@@ -316,7 +351,7 @@ func TestMappingProperties(t *testing.T) {
 	for round := range 2000 {
 		export := randomExport(random)
 		rules := randomRules(random)
-		m := New(rules, &cht.Settings{}, "DsTest00001")
+		m := New(rules, &cht.Settings{}, dhis2.DataSet{ID: "DsTest00001"})
 		sent, issues, dropped, quarantined := apply(m, export)
 		merges := len(rules.RenameOrgUnits)+len(rules.RenameDataElements) > 0
 		if total := len(sent) + dropped + quarantined; total > len(export) || !merges && total != len(export) {
@@ -334,7 +369,7 @@ func TestMappingProperties(t *testing.T) {
 		if diff := cmp.Diff(lines(sent), lines(again)); diff != "" || dropped != dropped2 || quarantined != quarantined2 {
 			t.Fatalf("round %d: another order gives (-first +second):\n%s", round, diff)
 		}
-		twice, _, _, bad := apply(New(Rules{SendEmptyOrgUnits: true}, &cht.Settings{}, "DsTest00001"), asExport(sent))
+		twice, _, _, bad := apply(New(Rules{SendEmptyOrgUnits: true}, &cht.Settings{}, dhis2.DataSet{ID: "DsTest00001"}), asExport(sent))
 		if diff := cmp.Diff(lines(sent), lines(twice)); diff != "" || bad != 0 {
 			t.Fatalf("round %d: what was sent does not go through again:\n%s", round, diff)
 		}
@@ -383,7 +418,7 @@ func sum(values []Value) int64 {
 	total := int64(0)
 	for _, v := range values {
 		n, _ := number(digits(v.Value))
-		total += n
+		total += max(n, 0)
 	}
 	return total
 }
@@ -392,7 +427,7 @@ func sumOf(export []cht.Value) int64 {
 	total := int64(0)
 	for _, v := range export {
 		n, _ := number(v.Value)
-		total += n
+		total += max(n, 0)
 	}
 	return total
 }

@@ -178,10 +178,8 @@ func (c *Client) send(request *http.Request, again Again, stream bool) (*http.Re
 				body, err = readAll(r)
 				last = describe(err)
 			}
-			if ctx.Err() == nil {
-				wait, retry = again(try, response, body, last)
-			}
-			return retry, nil
+			wait, retry = again(try, response, body, last)
+			return retry && ctx.Err() == nil, nil
 		},
 		Backoff: func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return wait },
 	}
