@@ -21,6 +21,7 @@ type content struct {
 	size   int64
 	parts  []part
 	buffer []byte
+	window window
 }
 
 // part is the values of one org unit and one attribute option combo.
@@ -84,11 +85,11 @@ func (c *content) seal() error {
 // values reads the parts, one after the other, behind what into holds.
 func (c *content) values(into []dhis2.DataValue, parts ...part) ([]dhis2.DataValue, error) {
 	for _, p := range parts {
-		var err error
-		if c.buffer, err = readAt(c.file, c.buffer, p.offset, int(p.length)); err != nil {
+		packed, err := c.window.at(c.file, p.offset, int(p.length))
+		if err != nil {
 			return nil, err
 		}
-		u := unpacker{packer: c.packer, b: c.buffer}
+		u := unpacker{packer: c.packer, b: packed}
 		for len(u.b) > 0 {
 			v := dhis2.DataValue{OrgUnit: p.orgUnit}
 			v.DataElement = u.text()

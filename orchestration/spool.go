@@ -1,10 +1,10 @@
 package orchestration
 
 import (
+	"bufio"
 	"cmp"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"slices"
@@ -24,7 +24,7 @@ type spool struct {
 	// segments are where the cells of an org unit lie in the file.
 	segments map[string][]segment
 	cells    []mapping.Cell
-	buffer   []byte
+	window   window
 }
 
 type segment struct {
@@ -95,9 +95,10 @@ func unless(text, same string) string {
 
 // flush writes down what is pending, one segment an org unit.
 func (s *spool) flush() error {
+	out := bufio.NewWriterSize(s.file, windowSize)
 	for _, orgUnit := range slices.Sorted(maps.Keys(s.pending)) {
 		b := s.pending[orgUnit]
-		if _, err := s.file.Write(b); err != nil {
+		if _, err := out.Write(b); err != nil {
 			return fmt.Errorf("write the spool file: %w", err)
 		}
 		s.segments[orgUnit] = append(s.segments[orgUnit], segment{offset: s.size, length: int32(len(b))}) //nolint:gosec // at most spoolBuffer and a cell
@@ -105,6 +106,9 @@ func (s *spool) flush() error {
 	}
 	clear(s.pending)
 	s.held = 0
+	if err := out.Flush(); err != nil {
+		return fmt.Errorf("write the spool file: %w", err)
+	}
 	return nil
 }
 
@@ -128,11 +132,11 @@ func (s *spool) orgUnits(yield func(orgUnit string, cells []mapping.Cell) error)
 func (s *spool) read(orgUnit string) ([]mapping.Cell, error) {
 	s.cells = s.cells[:0]
 	for _, at := range s.segments[orgUnit] {
-		var err error
-		if s.buffer, err = readAt(s.file, s.buffer, at.offset, int(at.length)); err != nil {
+		packed, err := s.window.at(s.file, at.offset, int(at.length))
+		if err != nil {
 			return nil, err
 		}
-		u := unpacker{packer: s.packer, b: s.buffer}
+		u := unpacker{packer: s.packer, b: packed}
 		for len(u.b) > 0 {
 			c := mapping.Cell{OrgUnit: orgUnit}
 			c.DataElement = u.text()
@@ -154,10 +158,25 @@ func (s *spool) read(orgUnit string) ([]mapping.Cell, error) {
 	return s.cells, nil
 }
 
-func readAt(file *os.File, buffer []byte, offset int64, length int) ([]byte, error) {
-	buffer = slices.Grow(buffer[:0], length)[:length]
-	if _, err := io.ReadFull(io.NewSectionReader(file, offset, int64(length)), buffer); err != nil {
-		return buffer, fmt.Errorf("read the spool file: %w", err)
+// window reads parts of a file that mostly follow each other, many of them at once.
+type window struct {
+	offset int64
+	data   []byte
+}
+
+const windowSize = 256 << 10
+
+// at gives a part of the file; it is good until the next one is asked for.
+func (w *window) at(file *os.File, offset int64, length int) ([]byte, error) {
+	if offset < w.offset || offset+int64(length) > w.offset+int64(len(w.data)) {
+		size := max(length, windowSize)
+		w.offset, w.data = offset, slices.Grow(w.data[:0], size)[:size]
+		n, err := file.ReadAt(w.data, offset)
+		w.data = w.data[:n]
+		if n < length {
+			return nil, fmt.Errorf("read the spool file: %w", err)
+		}
 	}
-	return buffer, nil
+	start := offset - w.offset
+	return w.data[start : start+int64(length)], nil
 }

@@ -84,11 +84,15 @@ func bench(orgUnits, elements, runs int, write string) error {
 	if err != nil {
 		return err
 	}
+	wide, err := measure(clients[:1], orgUnits*10, max(1, elements/10), runs)
+	if err != nil {
+		return err
+	}
 	demo, err := firstOutput(binary, runs)
 	if err != nil {
 		return err
 	}
-	text := report(orgUnits, elements, clients, results{small, large, demo})
+	text := report(orgUnits, elements, clients, results{small, large, wide, demo})
 	if _, err := fmt.Print(text); err != nil || write == "" {
 		return err
 	}
@@ -226,11 +230,11 @@ func firstOutput(binary string, runs int) (time.Duration, error) {
 	return median(all, func(s sample) time.Duration { return s.wall }), nil
 }
 
-// results are what was measured: of the mediator with a tenth of the month, of each client with the whole, and how long
-// the demo takes to its first output.
+// results are what was measured: of the mediator with a tenth of the month, of each client with the whole, of the
+// mediator with the same values in ten times as many org units, and how long the demo takes to its first output.
 type results struct {
-	small, large map[string]sample
-	demo         time.Duration
+	small, large, wide map[string]sample
+	demo               time.Duration
 }
 
 func report(orgUnits, elements int, clients []client, r results) string {
@@ -258,7 +262,10 @@ func report(orgUnits, elements int, clients []client, r results) string {
 		fmt.Fprintf(&b, "| its wall time against the plain client | %.2f x | 0.5 x |\n", own.wall.Seconds()/node.wall.Seconds())
 		fmt.Fprintf(&b, "| its CPU against the plain client | %.2f x | 0.5 x |\n", own.cpu.Seconds()/node.cpu.Seconds())
 	}
-	fmt.Fprintf(&b, "| demo to its first output | %.2f s | 0.3 s |\n", r.demo.Seconds())
+	wide := r.wide["mediator"]
+	fmt.Fprintf(&b, "| the same values in %d org units: memory | %.0f MiB | 64 MiB |\n", orgUnits*10, mib(wide.memory))
+	fmt.Fprintf(&b, "| the same values in %d org units: wall time against this month's | %.2f x | 1.3 x |\n", orgUnits*10, wide.wall.Seconds()/own.wall.Seconds())
+	fmt.Fprintf(&b, "| demo to its first output | %.3f s | 0.3 s |\n", r.demo.Seconds())
 	return b.String()
 }
 
