@@ -32,7 +32,7 @@ type segment struct {
 	length int32
 }
 
-const spoolBuffer = 4 << 20
+const spoolBuffer = 1 << 20
 
 // newSpool makes a spool in dir; empty is the system's folder for temporary files. The caller closes it.
 func newSpool(dir string) (*spool, error) {
