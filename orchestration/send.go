@@ -107,6 +107,7 @@ func (s *sending) send(ctx context.Context, at span) (bool, error) {
 		started := time.Now()
 		o, err := s.plan.to.Client.Import(ctx, s.plan.server.Dialect, chunk, dhis2.Options{DryRun: s.plan.request.DryRun})
 		if err != nil {
+			s.queue = append([]span{at}, s.queue...) // not sent this time, but perhaps before
 			return false, err
 		}
 		o = o.After(at.tried)
@@ -141,7 +142,7 @@ func (s *sending) again(ctx context.Context, at span, o *dhis2.Outcome, chunk dh
 		s.sizer.grow()
 		s.patience.next = firstPause
 		return notAgain
-	case o.Next == dhis2.Smaller && whole && o.Wait == 0:
+	case o.Next == dhis2.Smaller && whole && !at.tried && o.Wait == 0:
 		*o = o.Final(chunk) // too large for a proxy, and cannot be smaller
 		return notAgain
 	case o.Next == dhis2.Smaller && !whole:

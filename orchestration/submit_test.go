@@ -231,6 +231,20 @@ func TestSubmissionThatIsStoppedTellsWhatWasSent(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, "2.43.1")
+		b.dhis2.Fail(sandbox.Fault{Kind: sandbox.StatusAfter, Status: 502, Method: post}) // stored, and nobody knows
+		ctx, cancel := context.WithCancel(t.Context())
+		b.Watch = func(p Progress) {
+			if p.Waiting != "" {
+				time.AfterFunc(5*time.Second, cancel) // as the pause ends
+			}
+		}
+		report, _ := b.submit(t, ctx)
+		if report.State != Cancelled || report.Counts.Unknown != 300 || report.Counts.Unsent != 900 {
+			t.Errorf("%s %q: %+v", report.State, report.Reason, report.Counts)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "2.43.1")
 		b.Wait = far
 		b.dhis2.Fail(sandbox.Fault{Kind: sandbox.Status, Status: 503})
 		ctx, cancel := context.WithCancel(t.Context())
