@@ -5,6 +5,9 @@
 // reached, the channel that leads to it, and what people may steer in the console. OpenHIM checks little of this and
 // refuses much of the rest too late or in silence, above all when a newer version registers. So everything is checked
 // here, before it is sent.
+//
+// A Client calls OpenHIM's API, a Registrar keeps the mediator known to it, and a Transaction is the report of what the
+// mediator did, brought into a form and a size that OpenHIM bears before it leaves.
 package openhim
 
 import (

@@ -20,7 +20,7 @@ func document(t testing.TB) []byte {
 	return text
 }
 
-func parse(t *testing.T, document []byte) openhim.Registration {
+func parse(t testing.TB, document []byte) openhim.Registration {
 	t.Helper()
 	r, err := openhim.ParseRegistration(document)
 	if err != nil {

@@ -1,4 +1,5 @@
-// Package sandbox stands in for the neighbours of the mediator, a CHT and a DHIS2, over real HTTP and with state.
+// Package sandbox stands in for the neighbours of the mediator, a CHT, a DHIS2 and an OpenHIM, over real HTTP and with
+// state.
 // The demo runs on it, and so do the tests.
 //
 // It is written from what real servers were recorded to answer, and a test replays those recordings against it. It
