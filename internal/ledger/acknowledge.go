@@ -1,0 +1,296 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/cht-dhis2/mediator/internal/dhis2"
+)
+
+// Answer is what became of a recorded chunk.
+type Answer struct {
+	dhis2.Outcome
+	// Split says that the chunk's values go in other chunks instead.
+	Split bool
+	// Exchanges are the tries of this attempt, as JSON. More than ExchangeLimit is not kept; its size is.
+	Exchanges []byte
+}
+
+// ExchangeLimit is the most that is kept of the exchanges of one attempt.
+const ExchangeLimit = 1 << 20
+
+// Acknowledge books the answer to a recorded chunk: the chunk's state, what became of each org unit, what DHIS2 now holds of
+// us, the exchanges, and the job that next adds, in one transaction. A chunk whose fate stays open may be answered again.
+// ErrState says that its fate is decided already: nothing is booked twice. What a dry run was told is not remembered as
+// accepted.
+func (l *Ledger) Acknowledge(ctx context.Context, id string, chunk int, a Answer, next Next) error {
+	var b *booking
+	err := l.write(ctx, fmt.Sprintf("book the answer to chunk %d of submission %s", chunk, id), func(tx *sql.Tx) error {
+		s, err := submission(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if s.State.Ended() {
+			return fmt.Errorf("%w: the submission is %s", ErrState, s.State)
+		}
+		c, err := oneChunk(ctx, tx, s, chunk)
+		if err != nil {
+			return err
+		}
+		if c.State.Settled() {
+			return fmt.Errorf("%w: chunk %d is %s", ErrState, chunk, c.State)
+		}
+		b = &booking{l: l, tx: tx, submission: s, chunk: c, answer: a}
+		if err := b.book(ctx); err != nil {
+			return err
+		}
+		return next.call(ctx, tx, id)
+	})
+	if err == nil {
+		b.pack.learn()
+	}
+	return err
+}
+
+// booking is the booking of one answer.
+type booking struct {
+	l          *Ledger
+	tx         *sql.Tx
+	pack       *packer
+	submission Submission
+	chunk      Chunk
+	answer     Answer
+
+	state ChunkState
+	units []unitBooking
+	cells []RefusedCell
+}
+
+// unitBooking is what one part of the chunk adds to its org unit, and to what DHIS2 holds.
+type unitBooking struct {
+	orgUnit                            string
+	accepted, refused, unknown, unsent int
+	answer                             string
+	// all says that the whole part was taken; taken are the values that were, where it was not, or where the ledger
+	// holds other values of the org unit.
+	all   bool
+	row   contentRow
+	base  []byte
+	taken []dhis2.DataValue
+}
+
+func (b *booking) book(ctx context.Context) error {
+	var err error
+	if b.pack, err = b.l.packer(ctx, b.tx); err != nil {
+		return err
+	}
+	b.state = ChunkState(b.answer.State)
+	if b.answer.Split {
+		b.state = ChunkSplit
+	}
+	if err := b.read(ctx); err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context) error{b.saveChunk, b.saveOrgUnits, b.saveTotals, b.remember} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return b.l.addExchanges(ctx, b.tx, b.submission, exchanges{chunk: b.chunk.Number, step: "send", body: b.answer.Exchanges})
+}
+
+// read finds out, part by part, what the answer says of it. A part's values lie one after the other, both in the range, by
+// which what was set aside is counted, and in the chunk, by which DHIS2 counts.
+func (b *booking) read(ctx context.Context) error {
+	aside, refused := map[int]dhis2.Refusal{}, map[int]dhis2.Refusal{}
+	if b.state.Settled() && b.state != ChunkSplit { // until then all its values are in one place
+		for _, r := range b.chunk.SetAside {
+			aside[r.Index] = r
+		}
+		for _, r := range b.answer.Refused {
+			refused[r.Index] = r
+		}
+	}
+	setAside := b.chunk.aside()
+	inRange, inChunk := 0, 0
+	rows, err := b.tx.QueryContext(ctx, `SELECT c.place, c.attribute_option_combo, c.org_unit, c.size, c.hash, c.packed, l.packed
+		FROM content c LEFT JOIN ledger l ON l.series = $1 AND l.attribute_option_combo = c.attribute_option_combo AND l.org_unit = c.org_unit
+		WHERE c.submission = $2 AND c.place >= $3 AND c.place < $4 ORDER BY c.place`,
+		b.submission.series, b.submission.number, b.chunk.From, b.chunk.To)
+	err = each(rows, err, func() error {
+		var u unitBooking
+		r := &u.row
+		if err := rows.Scan(&r.place, &r.AttributeOptionCombo, &r.OrgUnit, &r.size, &r.hash, &r.packed, &u.base); err != nil {
+			return err
+		}
+		u.orgUnit = r.OrgUnit
+		values, err := b.l.unpack(nil, r.OrgUnit, r.packed)
+		if err != nil {
+			return err
+		}
+		for _, v := range values {
+			refusal, no := aside[inRange]
+			if !setAside[inRange] {
+				refusal, no = refused[inChunk]
+				inChunk++
+			}
+			inRange++
+			if no {
+				b.refuse(&u, refusal, v)
+			} else {
+				u.taken = append(u.taken, v)
+			}
+		}
+		b.place(&u)
+		b.units = append(b.units, u)
+		return nil
+	})
+	if err == nil && inChunk != b.chunk.Size {
+		err = fmt.Errorf("%w: it had %d values, and its range gives %d", ErrChunk, b.chunk.Size, inChunk)
+	}
+	return err
+}
+
+func (b *booking) refuse(u *unitBooking, r dhis2.Refusal, v dhis2.DataValue) {
+	r.DataValue = v
+	u.refused++
+	if u.answer == "" {
+		u.answer = cut(r.Code + ": " + r.Reason)
+	}
+	b.cells = append(b.cells, RefusedCell{Refusal: r, AttributeOptionCombo: u.row.AttributeOptionCombo})
+}
+
+// place counts what was not refused, and takes the values out of where the answer before had placed them.
+func (b *booking) place(u *unitBooking) {
+	rest := len(u.taken)
+	all := rest + u.refused
+	switch b.chunk.State {
+	case ChunkUnknown:
+		u.unknown -= all
+	default:
+		u.unsent -= all
+	}
+	switch b.state {
+	case ChunkUnknown:
+		u.unknown += rest
+	case ChunkUnsent, ChunkSplit:
+		u.unsent += rest
+	default:
+		u.accepted += rest
+		u.all = u.refused == 0
+		return
+	}
+	u.taken = nil
+	if u.answer == "" && b.answer.Failure != nil {
+		u.answer = cut(b.answer.Failure.Error())
+	}
+}
+
+func (b *booking) saveChunk(ctx context.Context) error {
+	count, err := json.Marshal(b.answer.Count)
+	if err != nil {
+		return err
+	}
+	cells, err := squeeze(b.cells)
+	if err != nil {
+		return err
+	}
+	failure, accepted := "", 0
+	if b.answer.Failure != nil {
+		failure = cut(b.answer.Failure.Error())
+	}
+	for _, u := range b.units {
+		accepted += u.accepted
+	}
+	_, err = b.tx.ExecContext(ctx, `UPDATE chunk SET state = $1, answered_at = $2, accepted = $3, refused = $4, not_kept = $5, failure = $6,
+		import_count = $7, refused_cells = $8 WHERE submission = $9 AND number = $10`,
+		b.state, b.l.now(), accepted, len(b.cells), b.answer.NotKept, failure, string(count), cells, b.submission.number, b.chunk.Number)
+	return err
+}
+
+func (b *booking) saveOrgUnits(ctx context.Context) error {
+	rows, err := newBatch(ctx, b.tx, `INSERT INTO org_unit_outcome (submission, org_unit, accepted, refused, unknown, unsent, answer) VALUES`, 7,
+		`ON CONFLICT (submission, org_unit) DO UPDATE SET accepted = org_unit_outcome.accepted + excluded.accepted,
+			refused = org_unit_outcome.refused + excluded.refused, unknown = org_unit_outcome.unknown + excluded.unknown,
+			unsent = org_unit_outcome.unsent + excluded.unsent,
+			answer = CASE WHEN excluded.answer = '' THEN org_unit_outcome.answer ELSE excluded.answer END`)
+	if err != nil {
+		return err
+	}
+	for _, u := range b.units {
+		if err := rows.add(ctx, b.submission.number, u.orgUnit, u.accepted, u.refused, u.unknown, u.unsent, u.answer); err != nil {
+			return err
+		}
+	}
+	return rows.end(ctx)
+}
+
+func (b *booking) saveTotals(ctx context.Context) error {
+	var t unitBooking
+	for _, u := range b.units {
+		t.accepted += u.accepted
+		t.refused += u.refused
+		t.unknown += u.unknown
+		t.unsent += u.unsent
+	}
+	_, err := b.tx.ExecContext(ctx, `UPDATE submission SET accepted = accepted + $1, refused = refused + $2, unknown = unknown + $3,
+		unsent = unsent + $4, not_kept = not_kept + $5 WHERE number = $6`,
+		t.accepted, t.refused, t.unknown, t.unsent, b.answer.NotKept, b.submission.number)
+	return err
+}
+
+// remember writes down what DHIS2 took: the part as it is, or what the ledger holds of it with the values that were taken.
+func (b *booking) remember(ctx context.Context) error {
+	if b.submission.DryRun {
+		return nil
+	}
+	rows, err := newBatch(ctx, b.tx, `INSERT INTO ledger (series, attribute_option_combo, org_unit, submission, hash, packed) VALUES`, 6,
+		`ON CONFLICT (series, attribute_option_combo, org_unit) DO UPDATE SET submission = excluded.submission, hash = excluded.hash,
+			packed = excluded.packed`)
+	if err != nil {
+		return err
+	}
+	taken := false
+	for _, u := range b.units {
+		if len(u.taken) == 0 {
+			continue
+		}
+		taken = true
+		hash, packed := u.row.hash, u.row.packed
+		if !u.all || u.base != nil {
+			if hash, packed, err = b.merge(ctx, u); err != nil {
+				return err
+			}
+		}
+		if err := rows.add(ctx, b.submission.series, u.row.AttributeOptionCombo, u.orgUnit, b.submission.number, hash, packed); err != nil {
+			return err
+		}
+	}
+	if err := rows.end(ctx); err != nil || !taken {
+		return err
+	}
+	_, err = b.tx.ExecContext(ctx, `UPDATE series SET accepted_at = $1 WHERE number = $2`, b.l.now(), b.submission.series)
+	return err
+}
+
+// merge puts the values that were taken over those that the ledger holds of the org unit.
+func (b *booking) merge(ctx context.Context, u unitBooking) (hash, packed []byte, err error) {
+	values, err := b.l.unpack(slices.Clone(u.taken), u.orgUnit, u.base)
+	if err != nil {
+		return nil, nil, err
+	}
+	// The sort keeps the taken value before the held one of the same cell, and compacting keeps the first.
+	slices.SortStableFunc(values, compareCells)
+	values = slices.CompactFunc(values, func(a, b dhis2.DataValue) bool { return compareCells(a, b) == 0 })
+	sum := Part{Values: values}.Hash()
+	packed, err = b.pack.packAll(ctx, values)
+	return sum[:], packed, err
+}
+
+func compareCells(a, b dhis2.DataValue) int {
+	return cmp.Or(cmp.Compare(a.DataElement, b.DataElement), cmp.Compare(a.CategoryOptionCombo, b.CategoryOptionCombo))
+}

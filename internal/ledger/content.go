@@ -1,0 +1,224 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/issue"
+)
+
+// Part is the values of one org unit and attribute option combo: the least that goes in one request.
+type Part struct {
+	// AttributeOptionCombo is empty for the default one.
+	AttributeOptionCombo, OrgUnit string
+	// Values are ordered by data element and category option combo.
+	Values []dhis2.DataValue
+}
+
+// Hash is of the values as they mean, whatever way they are stored: what Accepted gives for them later.
+func (p Part) Hash() Hash {
+	h := sha256.New()
+	var size [binary.MaxVarintLen64]byte
+	var line []byte
+	for _, v := range p.Values {
+		line = line[:0]
+		for _, text := range [...]string{v.DataElement, v.CategoryOptionCombo, v.Value, v.Comment} {
+			line = append(line, size[:binary.PutUvarint(size[:], uint64(len(text)))]...)
+			line = append(line, text...)
+		}
+		h.Write(line)
+	}
+	return Hash(h.Sum(nil)[:len(Hash{})])
+}
+
+// Hash stands for the values of a part.
+type Hash [16]byte
+
+// Preparation is what preparing a submission leaves.
+type Preparation struct {
+	// State is Ready, Held, or an end: Unchanged, Refused, Failed. Reason, Error and Remedy belong to an end.
+	State                 State
+	Reason, Error, Remedy string
+	Dialect               string
+	// Counts are of all cells; Unsent must be the number of values in Content.
+	Counts Counts
+	// Content is what is to be sent, ordered by attribute option combo and org unit; nil is nothing. A part is good until
+	// the next one.
+	Content iter.Seq2[Part, error]
+	// OrgUnits is what became of each org unit so far, each once, those of Content too: their Unsent is the number of
+	// their values there. Nil is nothing.
+	OrgUnits iter.Seq2[OrgUnitOutcome, error]
+	Issues   []issue.Issue
+	// IssuesTotal is how many issues there are where it is more than the list holds.
+	IssuesTotal int
+}
+
+// Prepared stores what preparing a submission left, in one transaction with the job that next adds. Memory does not grow
+// with the content. ErrState says that the submission is not being prepared.
+func (l *Ledger) Prepared(ctx context.Context, id string, p Preparation, next Next) error {
+	var pack *packer
+	err := l.write(ctx, "store the content of submission "+id, func(tx *sql.Tx) error {
+		s, err := standing(ctx, tx, id, p.State)
+		if err != nil {
+			return err
+		}
+		if !s.PreparedAt.IsZero() {
+			return fmt.Errorf("%w: it is prepared", ErrState)
+		}
+		if pack, err = l.packer(ctx, tx); err != nil {
+			return err
+		}
+		parts, err := storeContent(ctx, tx, pack, s, p)
+		if err != nil {
+			return err
+		}
+		if err := storeOrgUnits(ctx, tx, s, p.OrgUnits); err != nil {
+			return err
+		}
+		if err := addIssues(ctx, tx, s, p.Issues, max(p.IssuesTotal, len(p.Issues))); err != nil {
+			return err
+		}
+		if err := l.prepared(ctx, tx, s, p, parts); err != nil {
+			return err
+		}
+		return next.call(ctx, tx, id)
+	})
+	if err == nil {
+		pack.learn()
+	}
+	return err
+}
+
+func (l *Ledger) prepared(ctx context.Context, tx *sql.Tx, s Submission, p Preparation, parts int) error {
+	c := p.Counts
+	_, err := tx.ExecContext(ctx, `UPDATE submission SET state = $1, dialect = $2, prepared_at = $3, parts = $4, fetched = $5, dropped = $6,
+		quarantined = $7, unchanged = $8, held = $9, accepted = $10, refused = $11, unknown = $12, unsent = $13,
+		waiting_for = '', waiting_since = 0 WHERE number = $14`,
+		p.State, p.Dialect, l.now(), parts, c.Fetched, c.Dropped,
+		c.Quarantined, c.Unchanged, c.Held, c.Accepted, c.Refused, c.Unknown, c.Unsent, s.number)
+	if err != nil || !p.State.Ended() {
+		return err
+	}
+	return l.end(ctx, tx, s, End{State: p.State, Reason: p.Reason, Error: p.Error, Remedy: p.Remedy})
+}
+
+// storeContent packs the content away and makes sure of its order, on which ranges rest, and of its size.
+func storeContent(ctx context.Context, tx *sql.Tx, pack *packer, s Submission, p Preparation) (parts int, err error) {
+	values := 0
+	if p.Content != nil {
+		rows, err := newBatch(ctx, tx, `INSERT INTO content (submission, place, attribute_option_combo, org_unit, size, hash, packed) VALUES`, 7, "")
+		if err != nil {
+			return 0, err
+		}
+		var last Part
+		for part, err := range p.Content {
+			if err == nil && parts > 0 && cmp.Or(cmp.Compare(last.AttributeOptionCombo, part.AttributeOptionCombo), cmp.Compare(last.OrgUnit, part.OrgUnit)) >= 0 {
+				err = fmt.Errorf("org unit %s is out of order", part.OrgUnit)
+			}
+			var row []any
+			if err == nil {
+				row, err = pack.row(ctx, s.number, parts, part)
+			}
+			if err == nil {
+				err = rows.add(ctx, row...)
+			}
+			if err != nil {
+				return 0, err
+			}
+			last = Part{AttributeOptionCombo: part.AttributeOptionCombo, OrgUnit: part.OrgUnit}
+			parts++
+			values += len(part.Values)
+		}
+		if err := rows.end(ctx); err != nil {
+			return 0, err
+		}
+	}
+	if values != p.Counts.Unsent {
+		return 0, fmt.Errorf("the content has %d values, and %d are to be sent", values, p.Counts.Unsent)
+	}
+	return parts, nil
+}
+
+func (p *packer) row(ctx context.Context, submission, place int, part Part) ([]any, error) {
+	packed, err := p.packAll(ctx, part.Values)
+	hash := part.Hash()
+	return []any{submission, place, part.AttributeOptionCombo, part.OrgUnit, len(part.Values), hash[:], packed}, err
+}
+
+func (p *packer) packAll(ctx context.Context, values []dhis2.DataValue) ([]byte, error) {
+	const typical = 5
+	b := make([]byte, 0, typical*len(values))
+	var err error
+	for _, v := range values {
+		if b, err = p.pack(ctx, b, v); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// Range is some parts of a content that follow one another: From is the first, To the one behind the last.
+type Range struct{ From, To int }
+
+// Content gives the parts of a range in their order, one at a time.
+func (l *Ledger) Content(ctx context.Context, id string, r Range) iter.Seq2[Part, error] {
+	return func(yield func(Part, error) bool) {
+		err := l.read(ctx, "read the content of submission "+id, func(tx *sql.Tx) error {
+			s, err := submission(ctx, tx, id)
+			if err != nil {
+				return err
+			}
+			if err := l.names.refresh(ctx, tx); err != nil {
+				return err
+			}
+			return eachPart(ctx, tx, s.number, r, func(row contentRow) (bool, error) {
+				values, err := l.unpack(nil, row.OrgUnit, row.packed)
+				if err != nil {
+					return false, err
+				}
+				row.Values = values
+				return yield(row.Part, nil), nil
+			})
+		})
+		if err != nil {
+			yield(Part{}, err)
+		}
+	}
+}
+
+// contentRow is a row of content, its values still packed.
+type contentRow struct {
+	Part
+	place, size int
+	hash        []byte
+	packed      []byte
+}
+
+// eachPart reads the rows of a range until f says that it is enough.
+func eachPart(ctx context.Context, from querier, submission int, r Range, f func(contentRow) (more bool, err error)) error {
+	rows, err := from.QueryContext(ctx, `SELECT place, attribute_option_combo, org_unit, size, hash, packed FROM content
+		WHERE submission = $1 AND place >= $2 AND place < $3 ORDER BY place`, submission, r.From, r.To)
+	enough := errors.New("enough")
+	err = each(rows, err, func() error {
+		var row contentRow
+		if err := rows.Scan(&row.place, &row.AttributeOptionCombo, &row.OrgUnit, &row.size, &row.hash, &row.packed); err != nil {
+			return err
+		}
+		more, err := f(row)
+		if err == nil && !more {
+			return enough
+		}
+		return err
+	})
+	if errors.Is(err, enough) {
+		return nil
+	}
+	return err
+}

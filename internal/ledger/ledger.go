@@ -1,0 +1,189 @@
+// Package ledger is the mediator's durable memory: what was asked for, what is to be sent, what was sent and what became
+// of it, what DHIS2 last accepted, and the jobs that carry the work on.
+//
+// It is one database, a SQLite file in the data folder. Each method that changes something is one transaction that leaves
+// a whole state, synced to disk before it returns, so that a process may be killed between any two calls and the next one
+// goes on from there. A method that ends a step takes a Next, which puts the job of the following step into the same
+// transaction: there is never a result without its job, nor a job without its result.
+//
+// The jobs are River's, in the same database, because only there can they share a transaction with the rows. The SQL is
+// written once, with numbered placeholders and without dialect, so that a shared database can take the file's place.
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+)
+
+// Config says where the memory is.
+type Config struct {
+	// Dir is the data folder. It is made when it does not exist.
+	Dir string
+	// QueueLimit is how many submissions may wait to be prepared; 0 is DefaultQueueLimit.
+	QueueLimit int
+	// Now gives the time; nil is time.Now.
+	Now func() time.Time
+}
+
+// DefaultQueueLimit is how many submissions may wait unless the configuration says otherwise.
+const DefaultQueueLimit = 1000
+
+// Ledger is an open memory. It may be used by many goroutines at once.
+type Ledger struct {
+	config Config
+	path   string
+	// writer has one connection, as SQLite has one writer; readers see the last whole state and wait for nobody.
+	writer, reader *sql.DB
+	names          *names
+	roleMu         sync.Mutex
+	role           *role
+}
+
+// Next is called within a transaction, before its end, to add what belongs to it: the job of the next step as a rule. It
+// gets the id of the submission. When it fails nothing of the transaction remains. It must use tx for all that it does:
+// the only writing connection is the one of tx, so that a call to the Ledger from within waits for ever. A nil Next adds
+// nothing.
+type Next func(ctx context.Context, tx *sql.Tx, submission string) error
+
+// Open opens the memory, and makes it or brings it up to date where needed. The caller closes it. Errors are of type
+// *Error where a person can do something about them.
+func Open(ctx context.Context, config Config) (*Ledger, error) {
+	l := &Ledger{config: config, names: newNames()}
+	if err := l.open(ctx); err != nil {
+		return nil, errors.Join(l.explain("open the store in "+config.Dir, err), l.Close())
+	}
+	return l, nil
+}
+
+// Close gives the worker role back and closes the database. Jobs must have been stopped before.
+func (l *Ledger) Close() error {
+	var errs []error
+	for _, db := range []*sql.DB{l.reader, l.writer} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	if l.role != nil {
+		errs = append(errs, l.role.release())
+	}
+	return errors.Join(errs...)
+}
+
+// Jobs makes a River client on the database. Its InsertTx takes the transaction that a Next is given. A job runs for a
+// minute at most unless the configuration or the job says otherwise, which is too short for most steps. The client must
+// be stopped before Close.
+func (l *Ledger) Jobs(config *river.Config) (*river.Client[*sql.Tx], error) {
+	client, err := river.NewClient(riversqlite.New(l.writer), config)
+	if err != nil {
+		return nil, fmt.Errorf("make the job engine: %w", err)
+	}
+	return client, nil
+}
+
+// Path is the database file.
+func (l *Ledger) Path() string { return l.path }
+
+// Ping says whether the database takes writes, for the health of the service.
+func (l *Ledger) Ping(ctx context.Context) error {
+	return l.write(ctx, "write to the store", func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO setting (name, saved_at, body) VALUES ('ping', $1, $2)
+			ON CONFLICT (name) DO UPDATE SET saved_at = excluded.saved_at`, l.now(), []byte{})
+		return err
+	})
+}
+
+// now is the time in milliseconds, as the tables keep it.
+func (l *Ledger) now() int64 {
+	if l.config.Now == nil {
+		return time.Now().UnixMilli()
+	}
+	return l.config.Now().UnixMilli()
+}
+
+// timeOf reads a time of the tables; 0 is the zero time.
+func timeOf(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+// msOf is the opposite of timeOf.
+func msOf(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+// write runs f in a transaction of the writer. All of it remains, or nothing.
+func (l *Ledger) write(ctx context.Context, doing string, f func(tx *sql.Tx) error) error {
+	tx, err := l.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return l.explain(doing, err)
+	}
+	if err := f(tx); err != nil {
+		_ = tx.Rollback()
+		return l.explain(doing, err)
+	}
+	return l.explain(doing, tx.Commit())
+}
+
+// read runs f in a transaction of a reader, which sees one state from its first query to its last.
+func (l *Ledger) read(ctx context.Context, doing string, f func(tx *sql.Tx) error) error {
+	tx, err := l.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return l.explain(doing, err)
+	}
+	defer tx.Rollback() //nolint:errcheck // nothing was written
+	return l.explain(doing, f(tx))
+}
+
+func (n Next) call(ctx context.Context, tx *sql.Tx, submission string) error {
+	if n == nil {
+		return nil
+	}
+	return n(ctx, tx, submission)
+}
+
+// querier is a transaction or a database.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// each calls f for every row of a query. The rows are closed when it returns.
+func each(rows *sql.Rows, err error, f func() error) error {
+	if err != nil {
+		return err
+	}
+	defer rows.Close() //nolint:errcheck // closing what was only read tells nothing that the reading did not
+	for rows.Next() {
+		if err := f(); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// affected says how many rows a statement changed.
+func affected(result sql.Result, err error) (int64, error) {
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected()
+}
+
+func quiet() *slog.Logger {
+	return slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.Level(math.MaxInt)}))
+}

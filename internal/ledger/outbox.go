@@ -1,0 +1,131 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// Letter is something that waits to be told to somebody who may be away: a report, a notice.
+type Letter struct {
+	Number int
+	// Kind says what it is and to whom it goes. Letters of one kind go in the order in which they came.
+	Kind string
+	// Subject makes it one: a second letter of the same kind and subject takes the place of the first one.
+	Subject string
+	Body    []byte
+
+	CreatedAt, NextAt time.Time
+	Attempts          int
+	Failure           string
+}
+
+// LetterLimit is the largest body that is kept.
+const LetterLimit = 4 << 20
+
+const (
+	letterWaiting = "waiting"
+	letterDone    = "done"
+	letterParked  = "parked"
+)
+
+// Post puts a letter into the outbox. A letter of the same kind and subject that waits, or was delivered or parked, is
+// replaced and goes again.
+func (l *Ledger) Post(ctx context.Context, letter Letter) error {
+	return l.write(ctx, "post a "+letter.Kind, func(tx *sql.Tx) error { return l.PostTx(ctx, tx, letter) })
+}
+
+// PostTx is Post within the transaction that a Next is given.
+func (l *Ledger) PostTx(ctx context.Context, tx *sql.Tx, letter Letter) error {
+	if len(letter.Body) > LetterLimit {
+		return fmt.Errorf("the %s about %s has %d bytes, and %d are the most", letter.Kind, letter.Subject, len(letter.Body), LetterLimit)
+	}
+	body, err := compress(letter.Body)
+	if err != nil {
+		return err
+	}
+	var number int
+	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(number), 0) + 1 FROM outbox`).Scan(&number); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO outbox (number, kind, subject, state, created_at, next_at, body) VALUES ($1, $2, $3, $4, $5, $6, $7)
+		ON CONFLICT (kind, subject) DO UPDATE SET number = excluded.number, state = excluded.state, created_at = excluded.created_at,
+		next_at = excluded.next_at, body = excluded.body, attempts = 0, failure = ''`,
+		number, letter.Kind, letter.Subject, letterWaiting, l.now(), msOf(letter.NextAt), body)
+	return err
+}
+
+// NextLetter gives the first letter of a kind, and false where none is due: each waits for the one before it.
+func (l *Ledger) NextLetter(ctx context.Context, kind string) (letter Letter, due bool, err error) {
+	err = l.read(ctx, "read the outbox", func(tx *sql.Tx) error {
+		var created, next int64
+		err := tx.QueryRowContext(ctx, `SELECT number, kind, subject, created_at, next_at, attempts, failure, body FROM outbox
+			WHERE state = $1 AND kind = $2 ORDER BY number LIMIT 1`, letterWaiting, kind).
+			Scan(&letter.Number, &letter.Kind, &letter.Subject, &created, &next, &letter.Attempts, &letter.Failure, &letter.Body)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err == nil {
+			letter.Body, err = decompress(letter.Body)
+		}
+		letter.CreatedAt, letter.NextAt = timeOf(created), timeOf(next)
+		due = err == nil && next <= l.now()
+		return err
+	})
+	if err != nil || !due {
+		return Letter{}, false, err
+	}
+	return letter, true, nil
+}
+
+// Postpone keeps a letter that could not be delivered for another time.
+func (l *Ledger) Postpone(ctx context.Context, letter Letter, until time.Time, failure string) error {
+	return l.mark(ctx, letter, `UPDATE outbox SET attempts = attempts + 1, next_at = $1, failure = $2 WHERE number = $3 AND state = $4`,
+		msOf(until), cut(failure), letter.Number, letterWaiting)
+}
+
+// Delivered ends a letter. Its body is not kept.
+func (l *Ledger) Delivered(ctx context.Context, letter Letter) error {
+	return l.mark(ctx, letter, `UPDATE outbox SET state = $1, attempts = attempts + 1, next_at = $2, body = NULL, failure = '' WHERE number = $3 AND state = $4`,
+		letterDone, l.now(), letter.Number, letterWaiting)
+}
+
+// Park keeps a letter that nobody will take, so that the next one may go. Its body stays.
+func (l *Ledger) Park(ctx context.Context, letter Letter, failure string) error {
+	return l.mark(ctx, letter, `UPDATE outbox SET state = $1, attempts = attempts + 1, next_at = $2, failure = $3 WHERE number = $4 AND state = $5`,
+		letterParked, l.now(), cut(failure), letter.Number, letterWaiting)
+}
+
+// mark changes a letter; ErrStale says that it was replaced or ended meanwhile.
+func (l *Ledger) mark(ctx context.Context, letter Letter, query string, args ...any) error {
+	return l.write(ctx, "mark the "+letter.Kind+" about "+letter.Subject, func(tx *sql.Tx) error {
+		n, err := affected(tx.ExecContext(ctx, query, args...))
+		if err == nil && n == 0 {
+			return ErrStale
+		}
+		return err
+	})
+}
+
+// Backlog is how full the outbox is.
+type Backlog struct {
+	Waiting, Parked int
+	// Oldest is when the first letter that waits was posted; zero where none does.
+	Oldest time.Time
+}
+
+// Backlog says how full the outbox is.
+func (l *Ledger) Backlog(ctx context.Context) (b Backlog, err error) {
+	err = l.read(ctx, "read the outbox", func(tx *sql.Tx) error {
+		var oldest int64
+		if err := tx.QueryRowContext(ctx, `SELECT count(*), coalesce(min(created_at), 0) FROM outbox WHERE state = $1`, letterWaiting).
+			Scan(&b.Waiting, &oldest); err != nil {
+			return err
+		}
+		b.Oldest = timeOf(oldest)
+		return tx.QueryRowContext(ctx, `SELECT count(*) FROM outbox WHERE state = $1`, letterParked).Scan(&b.Parked)
+	})
+	return b, err
+}

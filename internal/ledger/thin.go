@@ -1,0 +1,164 @@
+package ledger
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+)
+
+// Keep says how many months each kind of memory is kept. A zero field is the default.
+type Keep struct {
+	// Evidence is the content, chunks, exchanges, issues and org units of a submission, counted from its end; 13 months by
+	// default. Its totals stay, but for one that changed nothing, of which nothing stays.
+	Evidence int
+	// Totals is what remains of a submission; 120 months by default.
+	Totals int
+	// Accepted is what DHIS2 accepted of a key, counted from the last time that it accepted some; 36 months by default. A key
+	// that is submitted later is compared with what DHIS2 holds only.
+	Accepted int
+}
+
+const (
+	keepEvidence = 13
+	keepTotals   = 120
+	keepAccepted = 36
+	thinSlice    = 5
+	vacuumPages  = 1000
+)
+
+// Thin removes what is older than is to be kept and gives its room back to the disk, in small transactions, so that other
+// work goes on between them. It may be ended at any time, and goes on the next time. It says how many submissions were
+// thinned or removed.
+func (l *Ledger) Thin(ctx context.Context, keep Keep) (thinned int, err error) {
+	for {
+		n, err := l.thinSlice(ctx, keep)
+		thinned += n
+		if err != nil {
+			return thinned, err
+		}
+		if n < thinSlice {
+			break
+		}
+	}
+	if err := l.thinRest(ctx, keep); err != nil {
+		return thinned, err
+	}
+	return thinned, l.giveBack(ctx)
+}
+
+// before is so many months ago.
+func (l *Ledger) before(months, byDefault int) int64 {
+	if months <= 0 {
+		months = byDefault
+	}
+	return timeOf(l.now()).AddDate(0, -months, 0).UnixMilli()
+}
+
+// thinSlice thins some submissions, the oldest first.
+func (l *Ledger) thinSlice(ctx context.Context, keep Keep) (thinned int, err error) {
+	err = l.write(ctx, "thin old submissions", func(tx *sql.Tx) error {
+		var old []int
+		rows, err := tx.QueryContext(ctx, `SELECT number FROM submission WHERE ended_at > 0 AND thinned_at = 0 AND ended_at < $1
+			ORDER BY number LIMIT $2`, l.before(keep.Evidence, keepEvidence), thinSlice)
+		err = each(rows, err, func() error {
+			var number int
+			err := rows.Scan(&number)
+			old = append(old, number)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, number := range old {
+			if err := l.thin(ctx, tx, number); err != nil {
+				return err
+			}
+		}
+		thinned = len(old)
+		return nil
+	})
+	return thinned, err
+}
+
+func (l *Ledger) thin(ctx context.Context, tx *sql.Tx, submission int) error {
+	for _, table := range []string{"content", "chunk", "exchange", "org_unit_outcome", "request"} {
+		//nolint:gosec // the tables are those above
+		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE submission = $1`, submission); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.ExecContext(ctx, `DELETE FROM submission WHERE number = $1 AND state = $2`, submission, Unchanged); err != nil {
+		return err
+	}
+	_, err := tx.ExecContext(ctx, `UPDATE submission SET thinned_at = $1, issues = NULL WHERE number = $2`, l.now(), submission)
+	return err
+}
+
+// thinRest removes what nobody can want any more. A key goes when nothing is left that belongs to it.
+func (l *Ledger) thinRest(ctx context.Context, keep Keep) error {
+	evidence, totals, accepted := l.before(keep.Evidence, keepEvidence), l.before(keep.Totals, keepTotals), l.before(keep.Accepted, keepAccepted)
+	for _, step := range []struct {
+		query string
+		args  []any
+	}{
+		{`DELETE FROM submission WHERE thinned_at > 0 AND ended_at < $1`, []any{totals}},
+		{`DELETE FROM outbox WHERE state <> $1 AND next_at < $2`, []any{letterWaiting, evidence}},
+		{`DELETE FROM schedule WHERE state = $1 AND due_at < $2`, []any{planDone, accepted}},
+		{`DELETE FROM ledger WHERE series IN (SELECT number FROM series WHERE accepted_at < $1)`, []any{accepted}},
+		{`DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM submission WHERE series = series.number)
+			AND NOT EXISTS (SELECT 1 FROM ledger WHERE series = series.number) AND NOT EXISTS (SELECT 1 FROM schedule WHERE series = series.number)`, nil},
+	} {
+		err := l.write(ctx, "remove what is old", func(tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, step.query, step.args...)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// giveBack returns free pages to the disk, some at a time, and cuts the write-ahead file back.
+func (l *Ledger) giveBack(ctx context.Context) error {
+	const doing = "give room back to the disk"
+	for {
+		var free int
+		if err := l.writer.QueryRowContext(ctx, `PRAGMA freelist_count`).Scan(&free); err != nil {
+			return l.explain(doing, err)
+		}
+		if free == 0 {
+			break
+		}
+		if _, err := l.writer.ExecContext(ctx, fmt.Sprintf(`PRAGMA incremental_vacuum(%d)`, vacuumPages)); err != nil {
+			return l.explain(doing, err)
+		}
+		var left int
+		if err := l.writer.QueryRowContext(ctx, `PRAGMA freelist_count`).Scan(&left); err != nil || left >= free {
+			return l.explain(doing, err)
+		}
+	}
+	_, err := l.writer.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`)
+	return l.explain(doing, err)
+}
+
+// Size is how many bytes the database takes on disk, what it could give back included.
+func (l *Ledger) Size(ctx context.Context) (bytes int64, err error) {
+	err = l.read(ctx, "measure the store", func(tx *sql.Tx) error {
+		return tx.QueryRowContext(ctx, `SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()`).Scan(&bytes)
+	})
+	return bytes, err
+}
+
+// LastAccepted is when DHIS2 last accepted something of a key; the zero time where it never did.
+func (l *Ledger) LastAccepted(ctx context.Context, k Key) (at time.Time, err error) {
+	err = l.read(ctx, "read "+k.name(), func(tx *sql.Tx) error {
+		var ms int64
+		err := tx.QueryRowContext(ctx, `SELECT coalesce(max(accepted_at), 0) FROM series
+			WHERE dhis2 = $1 AND data_set = $2 AND period = $3 AND source = $4`, k.DHIS2, k.DataSet, k.Period.String(), k.CHT).Scan(&ms)
+		at = timeOf(ms)
+		return err
+	})
+	return at, err
+}
