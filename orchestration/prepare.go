@@ -192,6 +192,7 @@ type gathering struct {
 	homeless issue.List
 	extras   map[string]int
 	uses     mapping.Uses
+	cell     mapping.Cell // the one under way
 }
 
 const progressEvery = 5000
@@ -238,7 +239,8 @@ func wantedOrgUnits(ids []string) map[string]bool {
 }
 
 func (g *gathering) take(v *cht.Value, rules *mapping.Mapping, wanted map[string]bool) error {
-	c, fate := rules.Take(v)
+	c := &g.cell
+	fate := rules.Take(v, c)
 	if wanted != nil {
 		if _, asked := wanted[c.OrgUnit]; !asked {
 			return nil
@@ -255,7 +257,7 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping, wanted map[string
 	case mapping.Homeless:
 		g.homeless.Add(c.Issue())
 	default:
-		return g.spool.add(&c)
+		return g.spool.add(c)
 	}
 	return nil
 }

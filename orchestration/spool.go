@@ -19,13 +19,22 @@ type spool struct {
 
 	file    *os.File
 	size    int64
-	pending map[string][]byte
-	held    int // bytes in pending
+	pending map[string]*pending
+	current *pending // the one of the last cell
+	held    int      // bytes in pending
 	// segments are where the cells of an org unit lie in the file.
 	segments map[string][]segment
 	cells    []mapping.Cell
 	window   window
 }
+
+// pending is the cells of an org unit that are not in the file yet.
+type pending struct {
+	orgUnit string
+	packed  []byte
+}
+
+const pendingSize = 128 // what one takes beside its cells
 
 type segment struct {
 	offset int64
@@ -40,7 +49,7 @@ func newSpool(dir string) (*spool, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &spool{packer: newPacker(), file: file, pending: map[string][]byte{}, segments: map[string][]segment{}}, nil
+	return &spool{packer: newPacker(), file: file, pending: map[string]*pending{}, segments: map[string][]segment{}}, nil
 }
 
 // temporary makes a file that goes away with the process, whatever ends it, where the system allows to remove an open
@@ -62,8 +71,16 @@ func closeFile(file *os.File) {
 func (s *spool) close() { closeFile(s.file) }
 
 func (s *spool) add(c *mapping.Cell) error {
-	b, known := s.pending[c.OrgUnit]
-	before := len(b)
+	p := s.current
+	if p == nil || p.orgUnit != c.OrgUnit {
+		if p = s.pending[c.OrgUnit]; p == nil {
+			p = &pending{orgUnit: c.OrgUnit}
+			s.pending[c.OrgUnit] = p
+			s.held += len(c.OrgUnit) + pendingSize
+		}
+		s.current = p
+	}
+	b, before := p.packed, len(p.packed)
 	b = s.text(b, c.DataElement)
 	b = s.text(b, c.CategoryOptionCombo)
 	b = s.text(b, c.AttributeOptionCombo)
@@ -74,11 +91,8 @@ func (s *spool) add(c *mapping.Cell) error {
 	b = s.text(b, unless(c.FromElement, c.DataElement))
 	b = binary.AppendUvarint(b, uint64(c.Value-mapping.Unread)) //nolint:gosec // nothing is below Unread
 	b = binary.AppendUvarint(b, uint64(c.Index))                //nolint:gosec // nor is a place below zero
-	s.pending[c.OrgUnit] = b
+	p.packed = b
 	s.held += len(b) - before
-	if !known {
-		s.held += len(c.OrgUnit) + 64
-	}
 	if s.held < spoolBuffer {
 		return nil
 	}
@@ -97,7 +111,7 @@ func unless(text, same string) string {
 func (s *spool) flush() error {
 	out := bufio.NewWriterSize(s.file, windowSize)
 	for _, orgUnit := range slices.Sorted(maps.Keys(s.pending)) {
-		b := s.pending[orgUnit]
+		b := s.pending[orgUnit].packed
 		if _, err := out.Write(b); err != nil {
 			return fmt.Errorf("write the spool file: %w", err)
 		}
@@ -105,7 +119,7 @@ func (s *spool) flush() error {
 		s.size += int64(len(b))
 	}
 	clear(s.pending)
-	s.held = 0
+	s.current, s.held = nil, 0
 	if err := out.Flush(); err != nil {
 		return fmt.Errorf("write the spool file: %w", err)
 	}

@@ -147,9 +147,9 @@ const (
 	Homeless
 )
 
-// Take judges one value of the export.
-func (m *Mapping) Take(v *cht.Value) (Cell, Fate) {
-	c := Cell{
+// Take judges one value of the export, and writes what is to be known of it into c.
+func (m *Mapping) Take(v *cht.Value, c *Cell) Fate {
+	*c = Cell{
 		OrgUnit: v.OrgUnit.Text, DataElement: v.DataElement.Text,
 		FromOrgUnit: v.OrgUnit.Text, FromElement: v.DataElement.Text,
 		CategoryOptionCombo:  v.CategoryOptionCombo.Text,
@@ -161,14 +161,14 @@ func (m *Mapping) Take(v *cht.Value) (Cell, Fate) {
 	}
 	if !isText(v.OrgUnit) {
 		c.Fault, c.OrgUnit = NoOrgUnit, ""
-		return c, Homeless
+		return Homeless
 	}
-	rule, left := m.leavesOut(&c, isText(v.DataElement))
+	rule, left := m.leavesOut(c, isText(v.DataElement))
 	m.rename(&c.OrgUnit, m.rules.RenameOrgUnits, RenameOrgUnits, &c.touched)
 	if left {
 		c.touched = 0
 		c.touched.add(rule)
-		return c, Dropped
+		return Dropped
 	}
 	c.CategoryOptionCombo = m.combo(c.CategoryOptionCombo)
 	c.AttributeOptionCombo = m.combo(c.AttributeOptionCombo)
@@ -181,8 +181,8 @@ func (m *Mapping) Take(v *cht.Value) (Cell, Fate) {
 		c.AttributeOptionCombo = m.attributeOptionCombo
 		c.touched.add(SetAttributeOptionCombo)
 	}
-	m.judge(&c, v)
-	return c, Taken
+	m.judge(c, v)
+	return Taken
 }
 
 // leavesOut finds the rule that leaves a cell out, if one does.
@@ -221,9 +221,9 @@ func (m *Mapping) judge(c *Cell, v *cht.Value) {
 	case m.collapsed[c.FromElement]:
 		c.Fault, c.Found = Collapsed, v.Value.Text
 	default:
-		for _, id := range []string{c.OrgUnit, c.DataElement, c.CategoryOptionCombo, c.AttributeOptionCombo} {
-			if id != "" && !dhis2.IsUID(id) {
-				c.Fault, c.Found = BadID, id
+		for _, id := range [...]*string{&c.OrgUnit, &c.DataElement, &c.CategoryOptionCombo, &c.AttributeOptionCombo} {
+			if *id != "" && !dhis2.IsUID(*id) {
+				c.Fault, c.Found = BadID, *id
 			}
 		}
 		if malformed(v.CategoryOptionCombo) || malformed(v.AttributeOptionCombo) {
@@ -241,7 +241,7 @@ func isText(f cht.Field) bool { return f.Kind == cht.String && f.Text != "" }
 func malformed(f cht.Field) bool { return f.Kind == cht.Number || f.Kind == cht.Other }
 
 func (m *Mapping) combo(id string) string {
-	if m.defaults[id] {
+	if id != "" && m.defaults[id] {
 		return ""
 	}
 	return id

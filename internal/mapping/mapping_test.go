@@ -28,8 +28,8 @@ func apply(m *Mapping, export []cht.Value) (sent []Value, issues []string, dropp
 	byOrgUnit := map[string][]Cell{}
 	for i := range export {
 		export[i].Index = i
-		c, fate := m.Take(&export[i])
-		switch fate {
+		var c Cell
+		switch m.Take(&export[i], &c) {
 		case Dropped:
 			dropped++
 		case Homeless:

@@ -57,7 +57,11 @@ func (u *Uses) Add(other Uses) {
 }
 
 // Take counts the rules that touched a cell when it was taken.
-func (u *Uses) Take(c Cell) { u.add(c.touched) }
+func (u *Uses) Take(c *Cell) {
+	if c.touched != 0 {
+		u.add(c.touched)
+	}
+}
 
 // InForce lists the rules that are in force, in their order, each with its setting in a few words.
 func (r Rules) InForce() []RuleInForce {
