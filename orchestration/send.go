@@ -56,27 +56,80 @@ type sending struct {
 	unknown int
 	done    int
 	total   int
-	values  []dhis2.DataValue
+	// values are used in turns: one chunk is packed while another one is on its way.
+	values [2][]dhis2.DataValue
+	turn   int
+}
+
+// packing is a span that is being packed beside the sending of the one before it; nil is none.
+type packing chan packed
+
+// packed is a span that is ready to go, or why it cannot.
+type packed struct {
+	span
+
+	chunk dhis2.Packed
+	err   error
 }
 
 // run sends chunk after chunk, one at a time, until nothing is left or nothing more can go.
 func (s *sending) run(ctx context.Context) error {
-	for len(s.queue) > 0 {
+	following := s.pack()
+	defer func() { s.takeBack(following) }()
+	for following != nil {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		s.watch(Progress{Step: "send", Done: s.done, Total: s.total})
-		at := s.next()
-		goOn, err := s.send(ctx, at)
-		if err != nil {
-			return err
+		current := <-following
+		following = s.pack()
+		if current.err != nil {
+			return current.err
 		}
-		if !goOn {
+		after, err := s.send(ctx, &current)
+		if err == nil && after == goOn {
+			continue
+		}
+		s.takeBack(following)
+		following = nil
+		switch {
+		case err != nil:
+			s.queue = append([]span{current.span}, s.queue...) // not sent this time, but perhaps before
+			return err
+		case after == stop:
 			return ctx.Err()
 		}
+		s.split(current.span)
+		following = s.pack()
 	}
 	s.watch(Progress{Step: "send", Done: s.done, Total: s.total})
 	return nil
+}
+
+// pack begins to pack the head of the queue.
+func (s *sending) pack() packing {
+	if len(s.queue) == 0 {
+		return nil
+	}
+	p := packed{span: s.next()}
+	s.turn = 1 - s.turn
+	turn, ready := s.turn, make(packing, 1)
+	go func() {
+		var chunk dhis2.Chunk
+		chunk, p.err = s.chunk(p.span, turn)
+		if p.err == nil {
+			p.chunk, p.err = s.plan.to.Client.Pack(chunk)
+		}
+		ready <- p
+	}()
+	return ready
+}
+
+// takeBack puts a span that was packed and not sent back at the head of the queue.
+func (s *sending) takeBack(p packing) {
+	if p != nil {
+		s.queue = append([]span{(<-p).span}, s.queue...)
+	}
 }
 
 // next takes as many whole org units off the queue as make a good request: at least one, and of one attribute option
@@ -97,31 +150,37 @@ func (s *sending) next() span {
 	return at
 }
 
-// send sends one span until its fate is decided, and says whether others may follow.
-func (s *sending) send(ctx context.Context, at span) (bool, error) {
-	chunk, err := s.chunk(at)
-	if err != nil {
-		return false, err
-	}
+// afterwards says how it goes on after a chunk.
+type afterwards int
+
+const (
+	goOn afterwards = iota
+	stop
+	anew // with the same values in smaller requests
+)
+
+// send sends a span until its fate is decided, and says how it goes on.
+func (s *sending) send(ctx context.Context, p *packed) (afterwards, error) {
 	for {
 		started := time.Now()
-		o, err := s.plan.to.Client.Import(ctx, s.plan.server.Dialect, chunk, dhis2.Options{DryRun: s.plan.request.DryRun})
+		o, err := s.plan.to.Client.Import(ctx, s.plan.server.Dialect, p.chunk, dhis2.Options{DryRun: s.plan.request.DryRun})
 		if err != nil {
-			s.queue = append([]span{at}, s.queue...) // not sent this time, but perhaps before
-			return false, err
+			return stop, err
 		}
-		o = o.After(at.tried)
-		at.tried = at.tried || o.State == dhis2.Unknown
-		s.logOutcome(at, chunk, o, time.Since(started))
-		switch s.again(ctx, at, &o, chunk) {
-		case anew:
-			return true, nil
+		o = o.After(p.tried)
+		p.tried = p.tried || o.State == dhis2.Unknown
+		s.logOutcome(p, o, time.Since(started))
+		switch s.again(ctx, p, &o) {
+		case inParts:
+			return anew, nil
 		case asItIs:
 			continue
-		default:
-			s.book(chunk, o)
-			return s.goesOn(o), nil
 		}
+		s.book(p.chunk.Chunk, o)
+		if s.goesOn(o) {
+			return goOn, nil
+		}
+		return stop, nil
 	}
 }
 
@@ -131,25 +190,24 @@ type tryAgain int
 const (
 	notAgain tryAgain = iota
 	asItIs
-	anew // from the queue, in smaller requests
+	inParts
 )
 
 // again decides whether the values of a chunk go once more, and waits before they do.
-func (s *sending) again(ctx context.Context, at span, o *dhis2.Outcome, chunk dhis2.Chunk) tryAgain {
-	whole := at.to-at.from < 2 // a single org unit is not split
+func (s *sending) again(ctx context.Context, p *packed, o *dhis2.Outcome) tryAgain {
+	whole := p.to-p.from < 2 // a single org unit is not split
 	switch {
 	case o.Next == dhis2.GoOn:
 		s.sizer.grow()
 		s.patience.next = firstPause
 		return notAgain
-	case o.Next == dhis2.Smaller && whole && !at.tried && o.Wait == 0:
-		*o = o.Final(chunk) // too large for a proxy, and cannot be smaller
+	case o.Next == dhis2.Smaller && whole && !p.tried && o.Wait == 0:
+		*o = o.Final(p.chunk.Chunk) // too large for a proxy, and cannot be smaller
 		return notAgain
 	case o.Next == dhis2.Smaller && !whole:
 		s.sizer.shrink()
 		if o.Wait == 0 || s.patience.pause(ctx, o.Wait, o.Failure.Error()) {
-			s.split(at)
-			return anew
+			return inParts
 		}
 	case o.Next == dhis2.Again, o.Next == dhis2.Smaller:
 		if s.patience.pause(ctx, o.Wait, o.Failure.Error()) {
@@ -163,7 +221,7 @@ func (s *sending) again(ctx context.Context, at span, o *dhis2.Outcome, chunk dh
 func (s *sending) bookTried() error {
 	for _, at := range s.queue {
 		for one := at.from; at.tried && one < at.to; one++ {
-			chunk, err := s.chunk(span{from: one, to: one + 1})
+			chunk, err := s.chunk(span{from: one, to: one + 1}, 0)
 			if err != nil {
 				return err
 			}
@@ -173,13 +231,14 @@ func (s *sending) bookTried() error {
 	return nil
 }
 
-func (s *sending) chunk(at span) (dhis2.Chunk, error) {
+// chunk reads a span. Its values are good until the same turn comes again.
+func (s *sending) chunk(at span, turn int) (dhis2.Chunk, error) {
 	parts := s.plan.content.parts[at.from:at.to]
 	var err error
-	s.values, err = s.plan.content.values(s.values[:0], parts...)
+	s.values[turn], err = s.plan.content.values(s.values[turn][:0], parts...)
 	return dhis2.Chunk{
 		DataSet: s.plan.set.ID, Period: s.plan.period,
-		AttributeOptionCombo: parts[0].attributeOptionCombo, Values: s.values,
+		AttributeOptionCombo: parts[0].attributeOptionCombo, Values: s.values[turn],
 	}, err
 }
 
@@ -242,8 +301,8 @@ func refusedRemedy(o dhis2.Outcome) string {
 	return o.Refused[0].Remedy
 }
 
-func (s *sending) logOutcome(at span, c dhis2.Chunk, o dhis2.Outcome, took time.Duration) {
-	log := s.log(s.plan.tally).WithField("values", len(c.Values)).WithField("org_units", at.to-at.from).
+func (s *sending) logOutcome(p *packed, o dhis2.Outcome, took time.Duration) {
+	log := s.log(s.plan.tally).WithField("values", len(p.chunk.Values)).WithField("org_units", p.to-p.from).
 		WithField("accepted", o.Accepted).WithField("refused", len(o.Refused)).WithField("took", took.Round(time.Millisecond).String())
 	if o.Failure != nil {
 		log.WithField("reason", o.Failure.Error()).Warn("chunk not accepted")

@@ -50,8 +50,10 @@ type Chunk struct {
 	Values []DataValue
 }
 
-// Payload is a chunk as it travels.
-type Payload struct {
+// Packed is a chunk as it travels.
+type Packed struct {
+	Chunk
+
 	// Body is the gzipped JSON.
 	Body []byte
 	// Digest is the SHA-256 of the JSON, in hex: of the text, as gzip may pack the same text in several ways.
@@ -65,25 +67,25 @@ type packer struct {
 }
 
 // pack writes a chunk down. The same chunk gives the same text every time.
-func (p *packer) pack(c Chunk) (Payload, error) {
+func (p *packer) pack(c Chunk) (Packed, error) {
 	var err error
 	if p.text, err = c.append(p.text[:0]); err != nil {
-		return Payload{}, fmt.Errorf("compose a chunk of data set %s: %w", c.DataSet, err)
+		return Packed{}, fmt.Errorf("compose a chunk of data set %s: %w", c.DataSet, err)
 	}
 	sum := sha256.Sum256(p.text)
 	var packed bytes.Buffer
 	p.gzip.Reset(&packed)
 	if _, err := p.gzip.Write(p.text); err != nil {
-		return Payload{}, err
+		return Packed{}, err
 	}
 	if err := p.gzip.Close(); err != nil {
-		return Payload{}, err
+		return Packed{}, err
 	}
-	return Payload{Body: packed.Bytes(), Digest: hex.EncodeToString(sum[:])}, nil
+	return Packed{Chunk: c, Body: packed.Bytes(), Digest: hex.EncodeToString(sum[:])}, nil
 }
 
-// payload packs a chunk with one of the client's packers.
-func (c *Client) payload(chunk Chunk) (Payload, error) {
+// Pack writes a chunk down as it travels. The same chunk gives the same text every time.
+func (c *Client) Pack(chunk Chunk) (Packed, error) {
 	p, _ := c.packers.Get().(*packer)
 	defer c.packers.Put(p)
 	return p.pack(chunk)

@@ -21,13 +21,9 @@ const finishing = 20 * time.Second
 // apart; what has to wait longer, or has to go in another form, is told by the outcome's Next.
 //
 // When the context ends, a request in flight is given 20 seconds to finish, so that its outcome is known. The error is
-// for a chunk that cannot be composed, or a context that ended before anything was sent.
-func (c *Client) Import(ctx context.Context, dialect Dialect, chunk Chunk, options Options) (Outcome, error) {
+// for a context that ended before anything was sent.
+func (c *Client) Import(ctx context.Context, dialect Dialect, chunk Packed, options Options) (Outcome, error) {
 	if err := ctx.Err(); err != nil {
-		return Outcome{}, err
-	}
-	payload, err := c.payload(chunk)
-	if err != nil {
 		return Outcome{}, err
 	}
 	select {
@@ -47,7 +43,7 @@ func (c *Client) Import(ctx context.Context, dialect Dialect, chunk Chunk, optio
 		time.AfterFunc(finishing, land)
 	})()
 
-	request, err := c.request(flight, http.MethodPost, "/api/dataValueSets?"+importQuery(options), payload.Body)
+	request, err := c.request(flight, http.MethodPost, "/api/dataValueSets?"+importQuery(options), chunk.Body)
 	if err != nil {
 		return Outcome{}, err
 	}

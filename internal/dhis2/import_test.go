@@ -55,6 +55,15 @@ func chunk() Chunk {
 	return Chunk{DataSet: "DsTest00001", Period: september, Values: fiveValues()}
 }
 
+func packed(t *testing.T, c *Client, chunk Chunk) Packed {
+	t.Helper()
+	p, err := c.Pack(chunk)
+	if err != nil {
+		t.Error(err)
+	}
+	return p
+}
+
 const stored = `{"httpStatus":"OK","httpStatusCode":200,"status":"OK","message":"Import was successful.","response":{"status":"SUCCESS","importCount":{"imported":0,"updated":5,"ignored":0,"deleted":0},"conflicts":[],"rejectedIndexes":[]}}`
 
 func TestImportSendsAsTheContractSays(t *testing.T) {
@@ -68,7 +77,7 @@ func TestImportSendsAsTheContractSays(t *testing.T) {
 		{DataElement: "DeTest00001", OrgUnit: "OuTest00001", Value: "3"},
 		{DataElement: "DeTest00002", OrgUnit: "OuTest00001", CategoryOptionCombo: "CocTest0001", Value: "4", Comment: `a "quote" <b> é`},
 	}}
-	if _, err := c.Import(t.Context(), SetBased, of, Options{DryRun: true}); err != nil {
+	if _, err := c.Import(t.Context(), SetBased, packed(t, c, of), Options{DryRun: true}); err != nil {
 		t.Fatal(err)
 	}
 	if got := request.Method + " " + request.URL.Path; got != "POST /dhis/api/dataValueSets" {
@@ -107,17 +116,17 @@ func TestImportSendsAsTheContractSays(t *testing.T) {
 
 func TestPayloadIsTheSameEveryTime(t *testing.T) {
 	c := client(nil)
-	one, err := c.payload(chunk())
+	one, err := c.Pack(chunk())
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, _ := c.payload(chunk())
+	two, _ := c.Pack(chunk())
 	if one.Digest != two.Digest || !bytes.Equal(one.Body, two.Body) || len(one.Digest) != 64 {
 		t.Errorf("digests %s and %s", one.Digest, two.Digest)
 	}
 	other := chunk()
 	other.Values[0].Value = "4"
-	if three, _ := c.payload(other); three.Digest == one.Digest {
+	if three, _ := c.Pack(other); three.Digest == one.Digest {
 		t.Error("another value has the same digest")
 	}
 }
@@ -162,7 +171,7 @@ func TestImportTriesTheSameTextAFewTimesSomeSecondsApart(t *testing.T) {
 					return test.answer(len(bodies))
 				})
 				started := time.Now()
-				o, err := c.Import(t.Context(), SetBased, chunk(), Options{})
+				o, err := c.Import(t.Context(), SetBased, packed(t, c, chunk()), Options{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -195,7 +204,7 @@ func TestAnUnknownOutcomeIsNotUndoneByATryThatDidNotArrive(t *testing.T) {
 					}
 					return later()
 				})
-				if o, err := c.Import(t.Context(), SetBased, chunk(), Options{}); err != nil || o.State != Unknown || tries < 2 {
+				if o, err := c.Import(t.Context(), SetBased, packed(t, c, chunk()), Options{}); err != nil || o.State != Unknown || tries < 2 {
 					t.Errorf("%s after %d tries, %v; want it unknown", o.State, tries, err)
 				}
 			})
@@ -213,7 +222,7 @@ func TestNoTryBeginsAfterTheContextEnded(t *testing.T) {
 		})
 		time.AfterFunc(700*time.Millisecond, cancel) // between the second try and the third
 		started := time.Now()
-		o, err := c.Import(ctx, SetBased, chunk(), Options{})
+		o, err := c.Import(ctx, SetBased, packed(t, c, chunk()), Options{})
 		if err != nil || o.State != Unknown || tries != 2 || time.Since(started) != 700*time.Millisecond {
 			t.Errorf("%s after %d tries and %s, %v", o.State, tries, time.Since(started), err)
 		}
@@ -237,7 +246,7 @@ func TestOneImportIsInFlightAtATime(t *testing.T) {
 		})
 		var all sync.WaitGroup
 		for range 3 {
-			all.Go(func() { _, _ = c.Import(t.Context(), SetBased, chunk(), Options{}) })
+			all.Go(func() { _, _ = c.Import(t.Context(), SetBased, packed(t, c, chunk()), Options{}) })
 		}
 		all.Wait()
 		if most != 1 {
@@ -260,7 +269,7 @@ func TestARequestInFlightIsFinishedWhenTheContextEnds(t *testing.T) {
 				return 0, "", "", r.Context().Err()
 			}
 		})
-		if o, err := c.Import(ctx, SetBased, chunk(), Options{}); err != nil || o.State != Accepted {
+		if o, err := c.Import(ctx, SetBased, packed(t, c, chunk()), Options{}); err != nil || o.State != Accepted {
 			t.Errorf("%v, %v; want it accepted", o.State, err)
 		}
 		c = client(func(r *http.Request, _ []byte) (int, string, string, error) {
@@ -270,11 +279,11 @@ func TestARequestInFlightIsFinishedWhenTheContextEnds(t *testing.T) {
 		ctx, cancel = context.WithCancel(t.Context())
 		started := time.Now()
 		time.AfterFunc(time.Second, cancel)
-		o, err := c.Import(ctx, SetBased, chunk(), Options{})
+		o, err := c.Import(ctx, SetBased, packed(t, c, chunk()), Options{})
 		if err != nil || o.State != Unknown || time.Since(started) != 21*time.Second {
 			t.Errorf("%v, %v after %s; want it unknown after 21s", o.State, err, time.Since(started))
 		}
-		if _, err := c.Import(ctx, SetBased, chunk(), Options{}); !errors.Is(err, context.Canceled) {
+		if _, err := c.Import(ctx, SetBased, packed(t, c, chunk()), Options{}); !errors.Is(err, context.Canceled) {
 			t.Errorf("an import after the end: %v", err)
 		}
 	})
