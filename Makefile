@@ -26,8 +26,8 @@ build: ## Build the static binary bin/mediator.
 test: ## Run all tests with the race detector. No network, no services.
 	go test -race -shuffle=on ./...
 
-bench: ## Measure memory and time of a million values.
-	go run ./internal/bench
+bench: ## Measure memory and time of a million values, and write docs/benchmarks.md.
+	go run ./internal/bench -write docs/benchmarks.md
 
 demo: ## Watch a month of CHT totals arrive in a DHIS2, on stand-ins.
 	go run ./mediator demo
