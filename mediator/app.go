@@ -159,7 +159,7 @@ type requestFlags struct {
 	settingsFlags
 	selection
 
-	Wait time.Duration `help:"How long to wait in all for a server that is away, or an outcome that stays unknown." default:"1m"`
+	Wait time.Duration `help:"How long to pause in all for a server that is away, or an outcome that stays unknown; the tries themselves come on top." default:"1m"`
 	JSON bool          `name:"json" help:"Print for machines: one line of JSON for each source."`
 }
 

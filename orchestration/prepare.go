@@ -155,7 +155,7 @@ func (s *Submitter) resolve(p *Plan, set dhis2.DataSet, settings *cht.Settings) 
 		if err != nil {
 			return dhis2.Period{}, err
 		}
-		return period, s.checkFirst(p, period)
+		return period, p.mayBeSent(period, settings)
 	}
 	period, err := dhis2.ParsePeriod(p.request.Period)
 	if err != nil {
@@ -167,13 +167,16 @@ func (s *Submitter) resolve(p *Plan, set dhis2.DataSet, settings *cht.Settings) 
 	if !settings.Closed(monthOf(period), now, zone) {
 		return dhis2.Period{}, blocked("period_not_closed", "send it when it is over, or ask for "+LatestClosed, "period %s is not over: %s, in %s", period, settings.ClosesText(monthOf(period)), zone)
 	}
-	if day, err := time.Parse(time.DateOnly, p.server.Date[:min(len(p.server.Date), len(time.DateOnly))]); err == nil && day.Before(settings.LastDay(monthOf(period))) {
-		return dhis2.Period{}, blocked("clocks_differ", "set the clocks of this machine and of the DHIS2 server right", "by the clock of DHIS2 it is %s, and period %s is not over", day.Format(time.DateOnly), period)
-	}
-	return period, s.checkFirst(p, period)
+	return period, p.mayBeSent(period, settings)
 }
 
-func (s *Submitter) checkFirst(p *Plan, period dhis2.Period) error {
+// mayBeSent makes sure of a period that is over by our clock: by the clock of DHIS2 it must be over too, as a machine
+// whose clock runs ahead would send a month that goes on, and it must not lie before the data set's first one.
+func (p *Plan) mayBeSent(period dhis2.Period, settings *cht.Settings) error {
+	date := p.server.Date[:min(len(p.server.Date), len(time.DateOnly))]
+	if day, err := time.Parse(time.DateOnly, date); err == nil && day.Before(settings.LastDay(monthOf(period))) {
+		return blocked("clocks_differ", "set the clocks of this machine and of the DHIS2 server right", "by the clock of DHIS2 it is %s, and period %s is not over", date, period)
+	}
 	if period.Before(p.set.FirstPeriod) {
 		return blocked("before_first_period", "lower first_period of the data set if this period is to be sent", "period %s lies before %s, the data set's first_period", period, p.set.FirstPeriod)
 	}

@@ -394,6 +394,7 @@ func TestPeriodsAreClosedWhenTheyAreOverInTheCHT(t *testing.T) {
 		{name: "before the first period", now: "2026-10-15T00:00:00Z", period: "202512", want: "before_first_period"},
 		{name: "a quarter", now: "2026-10-15T00:00:00Z", period: "2026Q2", want: "period_type"},
 		{name: "a clock that runs ahead", now: "2027-01-15T00:00:00Z", period: "202612", want: "clocks_differ"},
+		{name: "the latest one by a clock that runs ahead", now: "2027-01-15T00:00:00Z", period: LatestClosed, want: "clocks_differ"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
