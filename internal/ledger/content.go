@@ -56,6 +56,8 @@ type Preparation struct {
 	// their values there. Nil is nothing.
 	OrgUnits iter.Seq2[OrgUnitOutcome, error]
 	Issues   []issue.Issue
+	// Facts is a JSON object of what the step knows of itself; nil is an empty one.
+	Facts []byte
 	// IssuesTotal is how many issues there are where it is more than the list holds.
 	IssuesTotal int
 }
@@ -99,10 +101,10 @@ func (l *Ledger) Prepared(ctx context.Context, id string, p Preparation, next Ne
 func (l *Ledger) prepared(ctx context.Context, tx *sql.Tx, s Submission, p Preparation, parts int) error {
 	c := p.Counts
 	_, err := tx.ExecContext(ctx, `UPDATE submission SET state = $1, dialect = $2, prepared_at = $3, parts = $4, fetched = $5, dropped = $6,
-		quarantined = $7, unchanged = $8, held = $9, accepted = $10, refused = $11, unknown = $12, unsent = $13,
-		waiting_for = '', waiting_since = 0 WHERE number = $14`,
+		quarantined = $7, unchanged = $8, held = $9, accepted = $10, refused = $11, unknown = $12, unsent = $13, facts = $14,
+		waiting_for = '', waiting_since = 0 WHERE number = $15`,
 		p.State, p.Dialect, l.now(), parts, c.Fetched, c.Dropped,
-		c.Quarantined, c.Unchanged, c.Held, c.Accepted, c.Refused, c.Unknown, c.Unsent, s.number)
+		c.Quarantined, c.Unchanged, c.Held, c.Accepted, c.Refused, c.Unknown, c.Unsent, cmp.Or(string(p.Facts), "{}"), s.number)
 	if err != nil || !p.State.Ended() {
 		return err
 	}
