@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +17,7 @@ import (
 	"github.com/cht-dhis2/mediator/config"
 	"github.com/cht-dhis2/mediator/internal/cht"
 	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/mapping"
 	"github.com/cht-dhis2/mediator/internal/transport"
 	"github.com/cht-dhis2/mediator/orchestration"
@@ -56,19 +59,17 @@ func (f settingsFlags) submitter(a *app) (*orchestration.Submitter, error) {
 	log.SetLevel(level)
 	s := &orchestration.Submitter{
 		Sources: map[string]orchestration.Source{}, Destinations: map[string]orchestration.Destination{},
-		SpoolDir: settings.DataDir, Log: logrus.NewEntry(log), Now: a.now,
+		SpoolDir: cmp.Or(settings.DataDir, "data"), Log: logrus.NewEntry(log), Now: a.now,
 	}
-	if s.SpoolDir != "" {
-		if err := os.MkdirAll(s.SpoolDir, 0o700); err != nil {
-			return nil, fmt.Errorf("make data_dir: %w", err)
-		}
+	if err := os.MkdirAll(s.SpoolDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make data_dir: %w", err)
 	}
 	for _, server := range settings.CHT {
 		client, err := chtClient(server)
 		if err != nil {
 			return nil, err
 		}
-		s.Sources[server.Name] = orchestration.Source{Name: server.Name, Client: client, Zone: server.Zone}
+		s.Sources[server.Name] = orchestration.Source{Name: server.Name, Client: client, Zone: server.Zone, Limit: server.HeaderTimeout + readLimit}
 	}
 	for _, server := range settings.DHIS2 {
 		client, err := dhis2Client(server)
@@ -85,6 +86,29 @@ func (f settingsFlags) submitter(a *app) (*orchestration.Submitter, error) {
 		s.DataSets = append(s.DataSets, configured)
 	}
 	return s, nil
+}
+
+// readLimit is how long a month may take from its first byte to its last.
+const readLimit = 20 * time.Minute
+
+// remember opens the store of a submitter, for the life of a command. It takes the worker role where nobody has it.
+func remember(a *app, s *orchestration.Submitter) (done func(), err error) {
+	l, err := ledger.Open(a.ctx, ledger.Config{Dir: s.SpoolDir, Now: a.now})
+	if err != nil {
+		return nil, err
+	}
+	done = func() { _ = l.Close() }
+	err = l.TakeRole(a.ctx)
+	var trouble *ledger.Error
+	if errors.As(err, &trouble) && trouble.Kind == ledger.Taken {
+		fmt.Fprintf(a.stderr, "mediator: %s: it carries the submission, and this command follows it\n", trouble.What)
+		err = nil
+	}
+	if err = errors.Join(err, s.Remember(l)); err != nil {
+		done()
+		return nil, err
+	}
+	return done, nil
 }
 
 const userAgent = "cht-dhis2-mediator/" + version
@@ -151,6 +175,7 @@ func dataSet(set config.DataSet) (orchestration.DataSet, error) {
 	}
 	return orchestration.DataSet{
 		ID: set.ID, Title: set.Title, CHT: set.CHT, DHIS2: set.DHIS2, FirstPeriod: first, Rules: rules, ChunkValues: set.ChunkValues,
+		Operation: orchestration.Operation{Enabled: true},
 	}, nil
 }
 

@@ -534,3 +534,22 @@ func (l *Ledger) Waiting(ctx context.Context, id, cause string) error {
 		return err
 	})
 }
+
+// OfTransaction gives the submission that a transaction of OpenHIM asked for, the last one where it asked for several, or
+// ErrNotFound.
+func (l *Ledger) OfTransaction(ctx context.Context, transaction string) (s Submission, err error) {
+	err = l.read(ctx, "find the submission of transaction "+transaction, func(tx *sql.Tx) error {
+		s, err = scanSubmission(tx.QueryRowContext(ctx, submissionColumns+`JOIN request q ON q.submission = s.number
+			WHERE q.transaction_id = $1 ORDER BY s.number DESC LIMIT 1`, transaction).Scan)
+		if errors.Is(err, sql.ErrNoRows) {
+			return ErrNotFound
+		}
+		return err
+	})
+	return s, err
+}
+
+// Together runs f in one transaction: all of what it does remains, or nothing. What a Next must do, f must do too.
+func (l *Ledger) Together(ctx context.Context, doing string, f func(tx *sql.Tx) error) error {
+	return l.write(ctx, doing, f)
+}
