@@ -71,7 +71,7 @@ func Redact(text string) string {
 func suspicious(text string) bool {
 	lower := strings.ToLower(text)
 	for _, word := range []string{
-		"://", "basic", "bearer", "apitoken", "digest", "d2p", "passw", "passphrase", "secret", "token", "api", "authorization", "cookie", "credential",
+		"://", "basic", "bearer", "apitoken", "digest", "d2p", "passw", "passphrase", "secret", "token", "apikey", "api-key", "api_key", "authorization", "cookie", "credential",
 	} {
 		if strings.Contains(lower, word) {
 			return true

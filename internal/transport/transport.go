@@ -212,15 +212,16 @@ func (c *Client) try(network http.RoundTripper, request *http.Request) (*http.Re
 		record.End(unready)
 		return nil, unready
 	}
+	deadline, _ := request.Context().Deadline()
 	response, err := c.guarded(network, request)
 	if err != nil {
-		record.End(describe(err))
+		record.End(describe(lateOr(deadline, err)))
 		return nil, err
 	}
 	record.Answered(response.StatusCode, response.Header)
 	response = c.unpacked(response)
 	if record != nil {
-		response.Body = &recordedBody{body: response.Body, record: record}
+		response.Body = &recordedBody{body: response.Body, record: record, deadline: deadline}
 	}
 	return response, nil
 }
@@ -235,7 +236,7 @@ func (c *Client) prepare(request *http.Request) error {
 	}
 	value, err := c.config.Authorization()
 	if err != nil {
-		return &Error{What: "read the credentials: " + err.Error(), Remedy: "check the file of the secret in the configuration", Fixed: true, Unsent: true, err: err}
+		return &Error{What: "the credentials cannot be read: " + err.Error(), Remedy: "check the file of the secret in the configuration", Fixed: true, Unsent: true, err: err}
 	}
 	request.Header.Set("Authorization", value)
 	return nil
@@ -353,13 +354,18 @@ func (l *limitedBody) Close() error { return l.closer.Close() }
 type recordedBody struct {
 	body   io.ReadCloser
 	record *exchange.Try
+	// deadline is that of the try, zero where there is none.
+	deadline time.Time
 }
 
 func (b *recordedBody) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
 	_, _ = b.record.Write(p[:n]) // never fails
-	if err != nil {
+	switch {
+	case err == io.EOF:
 		b.record.End(err)
+	case err != nil:
+		b.record.End(describe(lateOr(b.deadline, err)))
 	}
 	return n, err
 }
@@ -413,6 +419,15 @@ func (g *stallGuard) Close() error {
 func endedOr(ctx context.Context, err error) error {
 	if ended := ctx.Err(); ended != nil {
 		return ended
+	}
+	return err
+}
+
+// lateOr gives the plain error of a deadline that is over, otherwise err. http.Client ends a try of its own accord at
+// the same moment, and which of the two the error tells is chance.
+func lateOr(deadline time.Time, err error) error {
+	if !deadline.IsZero() && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
 	}
 	return err
 }
