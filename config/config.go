@@ -130,7 +130,7 @@ type DataSet struct {
 	ChunkValues  int      `koanf:"chunk_values" default:"0" doc:"How many values go in one request: at most 12000 up to DHIS2 2.42, 4000 from 2.43 on. 0 is 5000 and 2000." example:"1000"`
 
 	Enabled         bool          `koanf:"enabled" default:"true" doc:"Whether the schedule submits it." example:"false"`
-	Schedule        string        `koanf:"schedule" doc:"When it is looked for what is due, as the five fields of cron: minute, hour, day of the month, month, weekday, in the source's time zone. Without it nothing goes by itself." example:"0 3 * * *"`
+	Schedule        string        `koanf:"schedule" doc:"When it is looked for what is due, as the five fields of cron: minute, hour, day of the month, month, weekday, in the source's time zone; in quotes where it begins with an asterisk. Without it nothing goes by itself." example:"0 3 * * *"`
 	FirstAfterDays  int           `koanf:"first_after_days" default:"5" doc:"How many days after the end of a month it may first go, 0 to 3660." example:"3"`
 	RereadDays      int           `koanf:"reread_days" default:"30" doc:"How many days after the end of a month it is read again for late data, 0 to 3660; not less than first_after_days." example:"60"`
 	Hold            bool          `koanf:"hold" default:"false" doc:"Whether each submission waits until a person approves it." example:"true"`
