@@ -41,7 +41,7 @@ func (s *Submitter) sendStored(ctx context.Context, sub ledger.Submission) (*pau
 	dialect := dhis2.Dialect(sub.Dialect)
 	if s.now().Sub(sub.PreparedAt) > askAgain {
 		server, err := who.to.Client.Server(ctx)
-		s.contacted(who.to.Name, err)
+		s.contacted("DHIS2 "+who.to.Name, err)
 		s.noteDown(who.to.Name, err)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -374,7 +374,7 @@ func refusedRemedy(o dhis2.Outcome) string {
 
 // tell writes a chunk's outcome into the log and the metrics.
 func (s *sending) tell(c ledger.Chunk, o dhis2.Outcome, took time.Duration) {
-	s.contacted(s.who.to.Name, errorOf(o.Failure))
+	s.contacted("DHIS2 "+s.who.to.Name, errorOf(o.Failure))
 	s.Metrics.chunk(s.who.to.Name, string(o.State), took)
 	log := s.log(s.submission.ID, s.submission.Key).WithFields(logrus.Fields{
 		"chunk": c.Number, "attempt": c.Attempts, "values": c.Size, "accepted": o.Accepted, "refused": len(o.Refused), "took": took.Round(time.Millisecond).String(),

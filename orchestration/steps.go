@@ -150,28 +150,28 @@ func (s *Submitter) carry(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		if err := s.bear(ctx, id, patience, p); err != nil {
+		if err := s.bear(ctx, sub, patience, p); err != nil {
 			return err
 		}
 	}
 }
 
 // bear waits as a pause says, or ends the submission where there is no patience left for it.
-func (s *Submitter) bear(ctx context.Context, id string, patience *patience, p *pause) error {
+func (s *Submitter) bear(ctx context.Context, sub ledger.Submission, patience *patience, p *pause) error {
 	if p == nil || p.moved {
 		patience.next = firstPause
 	}
 	if p == nil {
 		return nil
 	}
-	if err := s.Ledger.Waiting(ctx, id, p.text); err != nil {
+	if err := s.Ledger.Waiting(ctx, sub.ID, p.waitsFor(sub.Key)); err != nil {
 		return err
 	}
 	patience.left -= p.spent
 	if p.passes && patience.pause(ctx, p.least, p.text) || ctx.Err() != nil {
 		return nil
 	}
-	return s.finish(ctx, id, &p.failure)
+	return s.finish(ctx, sub.ID, &p.failure)
 }
 
 // followEvery is how often a command looks at the work of the service.
