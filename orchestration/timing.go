@@ -30,7 +30,8 @@ const (
 // it asks no clock, and the store is the only memory.
 //
 // A row that is not done and whose DueAt has passed begins once, however often its time came meanwhile. Ask Due before it
-// begins, and keep what Started gives; keep what Replan gives whenever it differs from what the store has.
+// begins, and keep what Started gives. At each look keep what Replan gives of every row, the done ones too, where it
+// differs from what the store has: only so are changed settings and a wrong clock seen.
 //
 // No clock is trusted with what cannot be undone. A start that lies in the future, as after a clock that ran ahead, counts
 // as one that begins now, so its period is read again in its window; a start from before the period was over does not
