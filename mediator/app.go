@@ -36,30 +36,41 @@ type app struct {
 type settingsFlags struct {
 	Config   string   `help:"The configuration file (default: config.yaml, where there is one)." placeholder:"FILE"`
 	Set      []string `help:"Override a setting, such as dhis2.national.url=https://… May be repeated." placeholder:"KEY=VALUE" sep:"none"`
-	LogLevel string   `help:"Log what is at least so grave: debug, info, warn, error." default:"error" enum:"debug,info,warn,error"`
+	LogLevel string   `help:"Log what is at least so grave: debug, info, warn, error. A command logs errors, the service what its settings say." default:"" enum:",debug,info,warn,error"`
 }
 
 func (f settingsFlags) load(a *app) (*config.Config, error) {
 	return config.Load(config.Input{File: f.Config, Environment: a.environ, Set: f.Set})
 }
 
-// submitter joins the packages as the settings say.
+// submitter joins the packages for a command.
 func (f settingsFlags) submitter(a *app) (*orchestration.Submitter, error) {
 	settings, err := f.load(a)
 	if err != nil {
 		return nil, err
 	}
-	log := logrus.New()
-	log.SetOutput(a.stderr)
-	log.SetFormatter(&logrus.TextFormatter{DisableColors: true, FullTimestamp: true})
-	level, err := logrus.ParseLevel(f.LogLevel)
+	log, err := newLog(a, cmp.Or(f.LogLevel, "error"))
 	if err != nil {
 		return nil, err
 	}
-	log.SetLevel(level)
+	return newSubmitter(settings, a, log)
+}
+
+// newLog makes a log on the standard error.
+func newLog(a *app, level string) (*logrus.Entry, error) {
+	log := logrus.New()
+	log.SetOutput(a.stderr)
+	log.SetFormatter(&logrus.TextFormatter{DisableColors: true, FullTimestamp: true})
+	parsed, err := logrus.ParseLevel(level)
+	log.SetLevel(parsed)
+	return logrus.NewEntry(log), err
+}
+
+// newSubmitter joins the packages as the settings say.
+func newSubmitter(settings *config.Config, a *app, log *logrus.Entry) (*orchestration.Submitter, error) {
 	s := &orchestration.Submitter{
 		Sources: map[string]orchestration.Source{}, Destinations: map[string]orchestration.Destination{},
-		SpoolDir: cmp.Or(settings.DataDir, "data"), Log: logrus.NewEntry(log), Now: a.now,
+		SpoolDir: settings.DataDir, Log: log, Now: a.now, BodyLimit: int(settings.OpenHIM.BodyLimit),
 	}
 	if err := os.MkdirAll(s.SpoolDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data_dir: %w", err)
@@ -170,12 +181,23 @@ func dataSet(set config.DataSet) (orchestration.DataSet, error) {
 		SumDataElements: set.SumDataElements, AttributeOptionCombo: set.AttributeOptionCombo,
 		SendEmptyOrgUnits: set.EmptyOrgUnits == "send", DropZeros: set.Zeros == "drop",
 	}
+	if set.Schedule != "" {
+		if _, err := orchestration.ParseCron(set.Schedule); err != nil {
+			return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.schedule: %v", where, err)}}
+		}
+	}
+	if _, err := orchestration.ParseHours(set.SendingHours); err != nil {
+		return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.sending_hours: %v", where, err)}}
+	}
 	if err := rules.Check(); err != nil {
 		return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.%v", where, err)}}
 	}
 	return orchestration.DataSet{
 		ID: set.ID, Title: set.Title, CHT: set.CHT, DHIS2: set.DHIS2, FirstPeriod: first, Rules: rules, ChunkValues: set.ChunkValues,
-		Operation: orchestration.Operation{Enabled: true},
+		Operation: orchestration.Operation{
+			Enabled: set.Enabled, Schedule: set.Schedule, FirstAfterDays: set.FirstAfterDays, RereadDays: set.RereadDays, Hold: set.Hold,
+			SendingHours: set.SendingHours, Jitter: set.Jitter, NoticeAfterDays: set.NoticeAfterDays,
+		},
 	}, nil
 }
 
