@@ -233,84 +233,99 @@ func (p *Postman) fill(ctx context.Context, one *told) (empty bool, err error) {
 
 // tell brings a report to OpenHIM, smaller ones where it does not take the whole.
 func (p *Postman) tell(ctx context.Context, letter ledger.Letter, one told) error {
-	id, err := p.channel(ctx, one.Channel)
-	if err != nil {
-		return err
-	}
-	one.Transaction.ChannelID = id
 	fresh := one.Update && p.now().Sub(letter.CreatedAt) < routerDone
-	report := one.Transaction
+	whole := one.Transaction
 	for step := 1; ; step++ {
-		err := p.works(ctx, report.ID, p.put(ctx, one.Update, report, fresh))
+		err := p.works(ctx, one.Transaction.ID, p.put(ctx, one, fresh))
 		if !p.shrinks(letter, err) {
 			return err
 		}
-		smaller, more := one.Transaction.Shrink(step)
+		smaller, more := whole.Shrink(step)
 		if !more {
 			return err
 		}
-		p.log().WithField("transaction", one.Transaction.ID).WithField("reason", err.Error()).Warn("OpenHIM does not take a report, and gets a smaller one")
-		report = smaller
+		p.log().WithField("transaction", whole.ID).WithField("reason", err.Error()).Warn("OpenHIM does not take a report, and gets a smaller one")
+		one.Transaction = smaller
 	}
 }
 
-// works tells a 500 that says that OpenHIM's database is away, as reading is answered so too, from one that is about the
-// report.
+// works tells a refusal that is about the report from one that OpenHIM, or what stands there in its place, has for
+// everything: that is shown by reading.
 func (p *Postman) works(ctx context.Context, id string, err error) error {
-	var e *openhim.Error
-	if !errors.As(err, &e) || e.Kind != openhim.Refused || !e.Temporary {
+	if !isRefusal(err) {
 		return err
 	}
 	if _, reading := p.Client.Find(ctx, id); reading != nil && kindOf(reading) != openhim.Unknown {
-		away := *e
-		away.Kind = openhim.Unavailable
-		return &away
+		return notOfReport(err)
 	}
 	return err
+}
+
+func isRefusal(err error) bool {
+	kind := kindOf(err)
+	return kind == openhim.Refused || kind == openhim.TooLarge
+}
+
+// notOfReport takes a refusal for OpenHIM being away.
+func notOfReport(err error) error {
+	var e *openhim.Error
+	if !isRefusal(err) || !errors.As(err, &e) {
+		return err
+	}
+	away := *e
+	away.Kind, away.Temporary = openhim.Unavailable, true
+	return &away
 }
 
 // shrinks says whether an error is a reason to try a smaller report. A 500 is one only when it stays, as it may be
 // trouble of OpenHIM's own, and a report that was made small stays so.
 func (p *Postman) shrinks(letter ledger.Letter, err error) bool {
-	var e *openhim.Error
-	if !errors.As(err, &e) || e.Kind != openhim.Refused && e.Kind != openhim.TooLarge {
-		return false
-	}
 	s := p.stuck[letter.Kind]
-	return !e.Temporary || s.letter == letter.Number && s.times >= stuckWhole
+	return isRefusal(err) && (!mayPassByItself(err) || s.letter == letter.Number && s.times >= stuckWhole)
 }
 
 // put writes a report into its transaction, or makes the transaction where OpenHIM has none, and looks whether it is
 // there: a router that answers late writes over it, and what stands before OpenHIM may answer 200 to everything.
-func (p *Postman) put(ctx context.Context, theirs bool, report openhim.Transaction, fresh bool) error {
-	change := report
-	if theirs { // their request and their channel stay
-		change.Request, change.ChannelID = nil, ""
-	}
+func (p *Postman) put(ctx context.Context, one told, fresh bool) error {
 	for try := 1; ; try++ {
-		err := p.Client.Update(ctx, change)
-		if kindOf(err) == openhim.Unknown {
-			err = p.Client.Create(ctx, report)
-		}
-		if err != nil {
+		if err := p.write(ctx, one); err != nil {
 			return err
 		}
 		if fresh {
 			p.wait(ctx, settling)
 		}
-		found, err := p.Client.Find(ctx, report.ID)
+		found, err := p.Client.Find(ctx, one.Transaction.ID)
 		switch {
 		case kindOf(err) == openhim.Credentials: // it may write and not read
 			return nil
 		case err != nil && kindOf(err) != openhim.Unknown:
 			return err
-		case err == nil && shows(found, report):
+		case err == nil && shows(found, one.Transaction):
 			return nil
 		case try == overwritten:
 			return errOverwritten
 		}
 		p.wait(ctx, moment)
 	}
+}
+
+// write changes the transaction, or makes it where OpenHIM has none. Of one that is OpenHIM's the request stays as it is.
+func (p *Postman) write(ctx context.Context, one told) (err error) {
+	report := one.Transaction
+	if one.Update {
+		report.Request = nil
+	} else if report.ChannelID, err = p.channel(ctx, one.Channel); err != nil {
+		return err
+	}
+	err = p.Client.Update(ctx, report)
+	if kindOf(err) != openhim.Unknown {
+		return err
+	}
+	report.Request = one.Transaction.Request
+	if report.ChannelID, err = p.channel(ctx, one.Channel); err != nil {
+		return err
+	}
+	return p.Client.Create(ctx, report)
 }
 
 // shows says whether what OpenHIM has is what it was told.
@@ -332,6 +347,12 @@ func kindOf(err error) openhim.Kind {
 	return e.Kind
 }
 
+// mayPassByItself says whether an error of OpenHIM is worth another try later.
+func mayPassByItself(err error) bool {
+	var e *openhim.Error
+	return errors.As(err, &e) && e.Temporary
+}
+
 // channel gives the id of the channel, or nothing where OpenHIM has none of the name: the report goes without one then.
 func (p *Postman) channel(ctx context.Context, name string) (string, error) {
 	if name == "" {
@@ -349,7 +370,7 @@ func (p *Postman) channel(ctx context.Context, name string) (string, error) {
 		id, err = "", nil
 	}
 	if err != nil {
-		return "", err
+		return "", notOfReport(err)
 	}
 	if p.channels == nil {
 		p.channels = map[string]channel{}
@@ -360,9 +381,8 @@ func (p *Postman) channel(ctx context.Context, name string) (string, error) {
 
 // keep lets a letter that was not delivered wait, or sets it aside where waiting does not help.
 func (p *Postman) keep(ctx context.Context, letter ledger.Letter, err error) error {
-	var e *openhim.Error
-	refused := errors.As(err, &e) && (e.Kind == openhim.Refused || e.Kind == openhim.TooLarge)
-	if refused && !e.Temporary {
+	refused := isRefusal(err)
+	if refused && !mayPassByItself(err) {
 		return p.park(ctx, letter, err.Error())
 	}
 	pause := min(firstPostponed<<min(letter.Attempts, 10), longestPostponed)

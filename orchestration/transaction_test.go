@@ -35,7 +35,7 @@ func telling(l *ledger.Ledger) Telling {
 }
 
 // try is one try of a call.
-func try(name string, number int, request, sent string, status int, received string) Call {
+func try(name, request, sent string, status int, received string) Call {
 	method, address, _ := strings.Cut(request, " ")
 	x := exchange.Exchange{
 		Began: nine.Add(-time.Minute), Took: 250 * time.Millisecond, Method: method, Address: address, Sent: exchange.NewBody([]byte(sent), bodyLimit),
@@ -45,18 +45,18 @@ func try(name string, number int, request, sent string, status int, received str
 	if status == 0 {
 		x.Error, x.ReceivedHeader, x.Received = received, nil, exchange.Body{}
 	}
-	return Call{Name: name, Try: number, Exchange: x}
+	return Call{Name: name, Try: 1, Exchange: x}
 }
 
 // prepared are the calls of the step prepare.
 func prepared(set string) StepCalls {
 	const dhis2, cht = "GET https://dhis2.example.org/dhis/api/", "GET https://kisumu.example.org/api/"
 	return StepCalls{Step: prepareStep, Calls: []Call{
-		try("Ask DHIS2 national for its version", 1, dhis2+"system/info", "", 0, "connection refused"),
-		try("Ask DHIS2 national for its version", 2, dhis2+"system/info", "", 200, `{"version":"2.42.5"}`),
-		try("Read data set "+set+" from DHIS2 national", 1, dhis2+"dataSets/"+set, "", 200, `{"id":"`+set+`"}`),
-		try("Read the settings of CHT county", 1, cht+"v1/settings", "", 200, `{}`),
-		try("Fetch 202609 from CHT county", 1, cht+"v2/export/dhis?filters=1", "", 200, `{"dataValues":[]}`),
+		try("Ask DHIS2 national for its version", dhis2+"system/info", "", 0, "connection refused"),
+		try("Ask DHIS2 national for its version", dhis2+"system/info", "", 200, `{"version":"2.42.5"}`),
+		try("Read data set "+set+" from DHIS2 national", dhis2+"dataSets/"+set, "", 200, `{"id":"`+set+`"}`),
+		try("Read the settings of CHT county", cht+"v1/settings", "", 200, `{}`),
+		try("Fetch 202609 from CHT county", cht+"v2/export/dhis?filters=1", "", 200, `{"dataValues":[]}`),
 	}}
 }
 
@@ -64,8 +64,8 @@ func sent(chunk int, tries ...Call) StepCalls {
 	return StepCalls{Step: sendStep, Chunk: chunk, Calls: tries}
 }
 
-func posted(number, status int, received string) Call {
-	return try("", number, "POST https://dhis2.example.org/dhis/api/dataValueSets?strictPeriods=true", `{"dataSet":"x"}`, status, received)
+func posted(status int, received string) Call {
+	return try("", "POST https://dhis2.example.org/dhis/api/dataValueSets?strictPeriods=true", `{"dataSet":"x"}`, status, received)
 }
 
 // concluded submits for real and gives what there is to tell, with calls made up.
@@ -138,16 +138,16 @@ func TestTransactionsTellTheWholeStory(t *testing.T) {
 	}{
 		{"accepted", func(t *testing.T, b *bench) Conclusion {
 			b.export("")
-			return b.concluded(t, Request{RequestedBy: BySchedule}, prepared(b.set), sent(1, posted(1, 503, "<html>away</html>"), posted(2, 200, `{"status":"SUCCESS"}`)))
+			return b.concluded(t, Request{RequestedBy: BySchedule}, prepared(b.set), sent(1, posted(503, "<html>away</html>"), posted(200, `{"status":"SUCCESS"}`)))
 		}, openhim.Successful},
 		{"partly_accepted", func(t *testing.T, b *bench) Conclusion {
 			b.export("DeUnknown01")
-			return b.concluded(t, Request{RequestedBy: "interop", Transaction: asked}, prepared(b.set), sent(1, posted(1, 409, `{"status":"WARNING"}`)))
+			return b.concluded(t, Request{RequestedBy: "interop", Transaction: asked}, prepared(b.set), sent(1, posted(409, `{"status":"WARNING"}`)))
 		}, openhim.CompletedWithErrors},
 		{"failed", func(t *testing.T, b *bench) Conclusion {
 			b.dhis2.Fail(sandbox.Fault{Kind: sandbox.LoginRedirect})
 			calls := prepared(b.set)
-			calls.Calls = []Call{try("Ask DHIS2 national for its version", 1, "GET https://user:pass@dhis2.example.org/api/system/info?token=abc", "", 302, "")}
+			calls.Calls = []Call{try("Ask DHIS2 national for its version", "GET https://user:pass@dhis2.example.org/api/system/info?token=abc", "", 302, "")}
 			return b.concluded(t, Request{RequestedBy: "command line"}, calls)
 		}, openhim.Failed},
 	} {
@@ -173,7 +173,7 @@ func TestTransactionsTellTheWholeStory(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			want, err := os.ReadFile(file) //nolint:gosec // a golden file
+			want, err := os.ReadFile(file)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -274,7 +274,9 @@ func TestPropertiesAreFlatFewAndComplete(t *testing.T) {
 	b.export("DeUnknown01")
 	c := b.concluded(t, Request{RequestedBy: "interop"}, prepared(b.set))
 	telling := telling(b.Ledger)
-	telling.Fault = func() string { return "data_sets[0].schedule: 5 fields are needed; password=hunter22 " + strings.Repeat("x", 1000) }
+	telling.Fault = func() string {
+		return "data_sets[0].schedule: 5 fields are needed; password=hunter22 " + strings.Repeat("x", 1000)
+	}
 	_, bodies := letters(t, telling, c)
 	p := bodies[0].Transaction.Properties
 	valid := regexp.MustCompile(`^[a-z0-9_]+$`)
@@ -317,7 +319,7 @@ func chunked(chunks int, refused ...int) Conclusion {
 			chunk.State, chunk.Accepted, chunk.Refused = ledger.ChunkRefused, 0, 2000
 		}
 		c.Report.Chunks = append(c.Report.Chunks, chunk)
-		c.Calls = append(c.Calls, sent(n, try("", 1, "POST https://dhis2.example.org/api/dataValueSets", strings.Repeat("<", 20_000), 200, strings.Repeat("é", 9000))))
+		c.Calls = append(c.Calls, sent(n, try("", "POST https://dhis2.example.org/api/dataValueSets", strings.Repeat("<", 20_000), 200, strings.Repeat("é", 9000))))
 	}
 	c.Report.ChunksTotal = chunks
 	return c
@@ -361,9 +363,9 @@ func TestEachAttemptOfAChunkIsTold(t *testing.T) {
 	chunks[3].FirstOrgUnit = 80
 	c.Calls = []StepCalls{
 		prepared("DsMchMonth1"),
-		sent(1, posted(1, 413, "too large")),
-		sent(2, posted(1, 0, "reset by peer"), posted(2, 502, "away")),
-		sent(3, posted(1, 200, "ok")),
+		sent(1, posted(413, "too large")),
+		sent(2, posted(0, "reset by peer"), posted(502, "away")),
+		sent(3, posted(200, "ok")),
 		{Step: sendStep, Chunk: 2, Left: true},
 	}
 	_, bodies := letters(t, telling(nil), c)
@@ -435,7 +437,7 @@ func TestWhatStoppedASubmissionIsAStep(t *testing.T) {
 		{"a check", "202611", nil, prepared(set), "6 Check: nothing is sent", "period 202611 is not over"},
 		{
 			"an answer that cannot be used", "202608", []sandbox.Fault{{Kind: sandbox.LoginPage}},
-			StepCalls{Step: prepareStep, Calls: []Call{try("Ask DHIS2 national for its version", 1, "GET https://dhis2.example.org/api/system/info", "", 200, "<html>")}},
+			StepCalls{Step: prepareStep, Calls: []Call{try("Ask DHIS2 national for its version", "GET https://dhis2.example.org/api/system/info", "", 200, "<html>")}},
 			"1 Ask DHIS2 national for its version", "instead of JSON",
 		},
 		{"calls that are not kept", "202611", nil, StepCalls{Step: prepareStep, Left: true}, "2 Check: nothing is sent", "period 202611 is not over"},
