@@ -255,10 +255,12 @@ func (p *Postman) works(ctx context.Context, id string, err error) error {
 	if !isRefusal(err) {
 		return err
 	}
-	if _, reading := p.Client.Find(ctx, id); reading != nil && kindOf(reading) != openhim.Unknown {
+	switch _, reading := p.Client.Find(ctx, id); {
+	case reading == nil, kindOf(reading) == openhim.Unknown, kindOf(reading) == openhim.Credentials: // it may write and not read
+		return err
+	default:
 		return notOfReport(err)
 	}
-	return err
 }
 
 func isRefusal(err error) bool {

@@ -764,5 +764,13 @@ func TestAnAccountThatMayNotReadTransactionsDelivers(t *testing.T) {
 		if stored := m.openhim.Transactions(); stored[0]["status"] != "Failed" {
 			t.Errorf("stored %+v", stored)
 		}
+		noReading := m.answer
+		m.answer = func(w http.ResponseWriter, r *http.Request, body []byte) bool {
+			return noReading(w, r, body) || refuse(413, 0, 2)(w, r, body)
+		}
+		m.post(t, report(2, true))
+		m.post(t, report(1, true))
+		m.deliver(t, 1) // and what is refused holds nothing up
+		m.backlog(t, 0, 1)
 	})
 }
