@@ -36,30 +36,41 @@ type app struct {
 type settingsFlags struct {
 	Config   string   `help:"The configuration file (default: config.yaml, where there is one)." placeholder:"FILE"`
 	Set      []string `help:"Override a setting, such as dhis2.national.url=https://… May be repeated." placeholder:"KEY=VALUE" sep:"none"`
-	LogLevel string   `help:"Log what is at least so grave: debug, info, warn, error." default:"error" enum:"debug,info,warn,error"`
+	LogLevel string   `help:"Log what is at least so grave: debug, info, warn, error. A command logs errors, the service what its settings say." default:"" enum:",debug,info,warn,error"`
 }
 
 func (f settingsFlags) load(a *app) (*config.Config, error) {
 	return config.Load(config.Input{File: f.Config, Environment: a.environ, Set: f.Set})
 }
 
-// submitter joins the packages as the settings say.
+// submitter joins the packages for a command.
 func (f settingsFlags) submitter(a *app) (*orchestration.Submitter, error) {
 	settings, err := f.load(a)
 	if err != nil {
 		return nil, err
 	}
-	log := logrus.New()
-	log.SetOutput(a.stderr)
-	log.SetFormatter(&logrus.TextFormatter{DisableColors: true, FullTimestamp: true})
-	level, err := logrus.ParseLevel(f.LogLevel)
+	log, err := newLog(a, cmp.Or(f.LogLevel, "error"))
 	if err != nil {
 		return nil, err
 	}
-	log.SetLevel(level)
+	return newSubmitter(settings, a, log)
+}
+
+// newLog makes a log on the standard error.
+func newLog(a *app, level string) (*logrus.Entry, error) {
+	log := logrus.New()
+	log.SetOutput(a.stderr)
+	log.SetFormatter(&logrus.TextFormatter{DisableColors: true, FullTimestamp: true})
+	parsed, err := logrus.ParseLevel(level)
+	log.SetLevel(parsed)
+	return logrus.NewEntry(log), err
+}
+
+// newSubmitter joins the packages as the settings say.
+func newSubmitter(settings *config.Config, a *app, log *logrus.Entry) (*orchestration.Submitter, error) {
 	s := &orchestration.Submitter{
 		Sources: map[string]orchestration.Source{}, Destinations: map[string]orchestration.Destination{},
-		SpoolDir: cmp.Or(settings.DataDir, "data"), Log: logrus.NewEntry(log), Now: a.now,
+		SpoolDir: settings.DataDir, Log: log, Now: a.now, BodyLimit: int(settings.OpenHIM.BodyLimit),
 	}
 	if err := os.MkdirAll(s.SpoolDir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data_dir: %w", err)
@@ -91,24 +102,29 @@ func (f settingsFlags) submitter(a *app) (*orchestration.Submitter, error) {
 // readLimit is how long a month may take from its first byte to its last.
 const readLimit = 20 * time.Minute
 
-// remember opens the store of a submitter, for the life of a command. It takes the worker role where nobody has it.
+// remember opens the store of a submitter, for the life of a command.
 func remember(a *app, s *orchestration.Submitter) (done func(), err error) {
 	l, err := ledger.Open(a.ctx, ledger.Config{Dir: s.SpoolDir, Now: a.now})
 	if err != nil {
 		return nil, err
 	}
 	done = func() { _ = l.Close() }
-	err = l.TakeRole(a.ctx)
-	var trouble *ledger.Error
-	if errors.As(err, &trouble) && trouble.Kind == ledger.Taken {
-		fmt.Fprintf(a.stderr, "mediator: %s: it carries the submission, and this command follows it\n", trouble.What)
-		err = nil
-	}
-	if err = errors.Join(err, s.Remember(l)); err != nil {
+	if err = errors.Join(s.Remember(l), s.LoadConsole(a.ctx)); err != nil {
 		done()
 		return nil, err
 	}
 	return done, nil
+}
+
+// takeRole takes the worker role where nobody has it, and says who has it otherwise.
+func takeRole(a *app, l *ledger.Ledger) error {
+	err := l.TakeRole(a.ctx)
+	var trouble *ledger.Error
+	if errors.As(err, &trouble) && trouble.Kind == ledger.Taken {
+		fmt.Fprintf(a.stderr, "mediator: %s: it carries the submission, and this command follows it\n", trouble.What)
+		return nil
+	}
+	return err
 }
 
 const userAgent = "cht-dhis2-mediator/" + version
@@ -170,12 +186,23 @@ func dataSet(set config.DataSet) (orchestration.DataSet, error) {
 		SumDataElements: set.SumDataElements, AttributeOptionCombo: set.AttributeOptionCombo,
 		SendEmptyOrgUnits: set.EmptyOrgUnits == "send", DropZeros: set.Zeros == "drop",
 	}
+	if set.Schedule != "" {
+		if _, err := orchestration.ParseCron(set.Schedule); err != nil {
+			return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.schedule: %v", where, err)}}
+		}
+	}
+	if _, err := orchestration.ParseHours(set.SendingHours); err != nil {
+		return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.sending_hours: %v", where, err)}}
+	}
 	if err := rules.Check(); err != nil {
 		return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.%v", where, err)}}
 	}
 	return orchestration.DataSet{
 		ID: set.ID, Title: set.Title, CHT: set.CHT, DHIS2: set.DHIS2, FirstPeriod: first, Rules: rules, ChunkValues: set.ChunkValues,
-		Operation: orchestration.Operation{Enabled: true},
+		Operation: orchestration.Operation{
+			Enabled: set.Enabled, Schedule: set.Schedule, FirstAfterDays: set.FirstAfterDays, RereadDays: set.RereadDays, Hold: set.Hold,
+			SendingHours: set.SendingHours, Jitter: set.Jitter, NoticeAfterDays: set.NoticeAfterDays,
+		},
 	}, nil
 }
 
@@ -191,12 +218,12 @@ type requestFlags struct {
 // selection are the options that say what is meant.
 type selection struct {
 	DataSet string   `help:"The data set's id. May be left out where one is configured." placeholder:"ID"`
-	Period  string   `help:"The period, such as 202610, or latest-closed." default:"latest-closed"`
+	Period  string   `help:"The period, such as 202610, or latest-closed; submit also takes a range, such as 202601..202606." default:"latest-closed"`
 	CHT     string   `name:"cht" help:"The source; all sources of the data set when left out." placeholder:"NAME"`
 	OrgUnit []string `help:"Only these org units, by their ids in DHIS2. May be repeated." placeholder:"ID"`
 }
 
-// requests makes a request for each source.
+// requests makes a request for each source, and of a range for each period, oldest first.
 func (f selection) requests(s *orchestration.Submitter) ([]orchestration.Request, error) {
 	if f.DataSet == "" && len(s.DataSets) == 1 {
 		f.DataSet = s.DataSets[0].ID
@@ -204,29 +231,28 @@ func (f selection) requests(s *orchestration.Submitter) ([]orchestration.Request
 	if f.DataSet == "" {
 		return nil, &orchestration.UsageError{What: "--data-set is missing", Remedy: "name one of the data sets of the configuration"}
 	}
-	if err := orchestration.CheckPeriod(f.Period); err != nil {
+	periods, err := orchestration.Periods(f.Period)
+	if err != nil {
 		return nil, err
 	}
 	if slices.Contains(f.OrgUnit, "") {
 		return nil, &orchestration.UsageError{What: "--org-unit is empty", Remedy: "give an org unit's id in DHIS2, or leave the option out"}
 	}
-	request := orchestration.Request{DataSet: f.DataSet, Period: f.Period, CHT: f.CHT, OrgUnits: f.OrgUnit, RequestedBy: "command line"}
-	if f.CHT != "" {
-		return []orchestration.Request{request}, nil
+	sources := []string{f.CHT}
+	if at := slices.IndexFunc(s.DataSets, func(set orchestration.DataSet) bool { return set.ID == f.DataSet }); f.CHT == "" && at >= 0 {
+		sources = s.DataSets[at].CHT
 	}
 	var requests []orchestration.Request
-	for _, set := range s.DataSets {
-		if set.ID == f.DataSet {
-			for _, request.CHT = range set.CHT {
-				requests = append(requests, request)
-			}
+	for _, period := range periods {
+		for _, source := range sources { // the submitter says what cannot be
+			requests = append(requests, orchestration.Request{DataSet: f.DataSet, Period: period, CHT: source, OrgUnits: f.OrgUnit, RequestedBy: commandLine})
 		}
-	}
-	if len(requests) == 0 {
-		return []orchestration.Request{request}, nil // the submitter says why it cannot be
 	}
 	return requests, nil
 }
+
+// commandLine is who asks for what a person types.
+const commandLine = "command line"
 
 // isTerminal says whether a person watches w.
 func isTerminal(w io.Writer) bool {

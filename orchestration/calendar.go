@@ -27,7 +27,7 @@ func (s *Submitter) calendar(ctx context.Context, from Source) (*cht.Settings, e
 		return known, nil
 	}
 	settings, err := from.Client.Settings(ctx)
-	s.contacted(from.Name, err)
+	s.contacted("CHT "+from.Name, err)
 	if err != nil {
 		if known != nil { // it hardly ever changes
 			return known, nil

@@ -82,7 +82,7 @@ type Contact struct {
 	Reason     Reason
 }
 
-// contacted notes how a neighbour was met. An error of our own, or that somebody stopped us, says nothing of it.
+// contacted notes how a neighbour, such as "CHT kisumu", was met. An error of our own, or that somebody stopped us, says nothing of it.
 func (s *Submitter) contacted(name string, err error) {
 	var source *cht.Error
 	var destination *dhis2.Error
@@ -104,7 +104,7 @@ func (s *Submitter) contacted(name string, err error) {
 	s.contacts[name] = c
 }
 
-// Contacts tells how each neighbour was met last, by its name; one that was never asked is not among them.
+// Contacts tells how each neighbour was met last, by its name, such as "CHT kisumu"; one that was never asked is not among them.
 func (s *Submitter) Contacts() map[string]Contact {
 	s.mu.Lock()
 	defer s.mu.Unlock()

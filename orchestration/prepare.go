@@ -114,7 +114,7 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	var settings *cht.Settings
 	err = p.patience.with(ctx, "the CHT", func() (err error) {
 		settings, err = p.from.Client.Settings(p.evidence.call(ctx, "Read the settings of CHT "+p.from.Name))
-		s.contacted(p.from.Name, err)
+		s.contacted("CHT "+p.from.Name, err)
 		return err
 	})
 	if err != nil {
@@ -133,7 +133,7 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	var gathered *gathering
 	err = p.patience.with(ctx, "the CHT", func() (err error) {
 		gathered, err = s.fetch(ctx, p, rules)
-		s.contacted(p.from.Name, err)
+		s.contacted("CHT "+p.from.Name, err)
 		return err
 	})
 	if err != nil {
@@ -150,7 +150,7 @@ func (s *Submitter) askDHIS2(ctx context.Context, p *Plan) (set dhis2.DataSet, e
 		return set, err
 	}
 	err = p.patience.with(ctx, "DHIS2", func() (err error) {
-		defer func() { s.contacted(p.to.Name, err) }()
+		defer func() { s.contacted("DHIS2 "+p.to.Name, err) }()
 		if p.server, err = p.to.Client.Server(p.evidence.call(ctx, "Ask DHIS2 "+p.to.Name+" for its version")); err != nil {
 			return err
 		}
@@ -369,7 +369,7 @@ func (s *Submitter) prepareStored(ctx context.Context, sub ledger.Submission) (*
 	}
 	if wait := pauseOf(err); wait != nil {
 		wait.spent = time.Since(started)
-		if wait.text == sub.WaitingFor {
+		if wait.waitsFor(sub.Key) == sub.WaitingFor {
 			return wait, nil
 		}
 		return wait, s.Ledger.AddExchanges(ctx, sub.ID, prepareStep, p.evidence.json())

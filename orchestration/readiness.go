@@ -13,7 +13,7 @@ type Readiness struct {
 
 // Check is one thing that the service needs.
 type Check struct {
-	// Name is store, configuration, OpenHIM, or the name of a CHT or DHIS2 in the configuration.
+	// Name is store, configuration, OpenHIM, or a server by its name in the configuration, such as "CHT kisumu".
 	Name string `json:"name"`
 	// State is ok, failed, or unknown, where it was not tried yet.
 	State string `json:"state"`

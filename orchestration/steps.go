@@ -91,15 +91,23 @@ func (s *Submitter) Submit(ctx context.Context, r Request) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+	return s.through(ctx, sub.ID, began)
+}
+
+// Follow sees a stored submission through in the foreground, as Submit does with the one that it begins.
+func (s *Submitter) Follow(ctx context.Context, id string) (Report, error) {
+	return s.through(ctx, id, false)
+}
+
+func (s *Submitter) through(ctx context.Context, id string, ours bool) (Report, error) {
+	see := func() error { return s.follow(ctx, id, ours) }
 	if s.Ledger.HasRole() {
-		err = s.carry(ctx, sub.ID)
-	} else {
-		err = s.follow(ctx, sub.ID, began)
+		see = func() error { return s.carry(ctx, id) }
 	}
-	if err != nil {
+	if err := see(); err != nil {
 		return Report{}, err
 	}
-	return s.Report(context.WithoutCancel(ctx), sub.ID)
+	return s.Report(context.WithoutCancel(ctx), id)
 }
 
 // TakeUp carries on with the submissions that a killed process has left in the middle, and tells which.
@@ -150,28 +158,28 @@ func (s *Submitter) carry(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		if err := s.bear(ctx, id, patience, p); err != nil {
+		if err := s.bear(ctx, sub, patience, p); err != nil {
 			return err
 		}
 	}
 }
 
 // bear waits as a pause says, or ends the submission where there is no patience left for it.
-func (s *Submitter) bear(ctx context.Context, id string, patience *patience, p *pause) error {
+func (s *Submitter) bear(ctx context.Context, sub ledger.Submission, patience *patience, p *pause) error {
 	if p == nil || p.moved {
 		patience.next = firstPause
 	}
 	if p == nil {
 		return nil
 	}
-	if err := s.Ledger.Waiting(ctx, id, p.text); err != nil {
+	if err := s.Ledger.Waiting(ctx, sub.ID, p.waitsFor(sub.Key)); err != nil {
 		return err
 	}
 	patience.left -= p.spent
 	if p.passes && patience.pause(ctx, p.least, p.text) || ctx.Err() != nil {
 		return nil
 	}
-	return s.finish(ctx, id, &p.failure)
+	return s.finish(ctx, sub.ID, &p.failure)
 }
 
 // followEvery is how often a command looks at the work of the service.

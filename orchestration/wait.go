@@ -20,6 +20,16 @@ type pause struct {
 	least, spent time.Duration
 	// passes says that it may pass by itself, moved that the step got somewhere before.
 	passes, moved bool
+	// source says that it is the CHT that is waited for, not DHIS2.
+	source bool
+}
+
+// waitsFor says for whom a submission waits, and why.
+func (p *pause) waitsFor(key ledger.Key) string {
+	if p.source {
+		return "CHT " + key.CHT + ": " + p.text
+	}
+	return "DHIS2 " + key.DHIS2 + ": " + p.text
 }
 
 // pauseOf gives the pause after an error that time, or a person at a server, can mend; nil for any other, and for none.
@@ -30,7 +40,7 @@ func pauseOf(err error) *pause {
 	f := failureOf(err)
 	switch f.reason {
 	case CHTUnavailable, DHIS2Unavailable, Credentials:
-		return &pause{failure: f, passes: mayPass(err)}
+		return &pause{failure: f, passes: mayPass(err), source: errors.As(err, new(*cht.Error))}
 	default:
 		return nil
 	}
@@ -64,7 +74,7 @@ func (s *Submitter) waits(ctx context.Context, id string, p *pause) (time.Durati
 	if err != nil {
 		return 0, err
 	}
-	now := s.now()
+	now, why := s.now(), p.waitsFor(sub.Key)
 	if now.After(s.windowEnd(sub)) {
 		return 0, s.finish(ctx, id, &p.failure)
 	}
@@ -81,11 +91,11 @@ func (s *Submitter) waits(ctx context.Context, id string, p *pause) (time.Durati
 			return 0, err
 		}
 	}
-	if sub.WaitingFor != p.text || p.moved {
-		s.log(id, sub.Key).WithField("reason", string(p.reason)).WithField("waits_for", p.text).Warn("submission waits")
+	if sub.WaitingFor != why || p.moved {
+		s.log(id, sub.Key).WithField("reason", string(p.reason)).WithField("waits_for", why).Warn("submission waits")
 	}
 	s.Metrics.waited(p.reason)
-	return wait, s.Ledger.Waiting(ctx, id, p.text)
+	return wait, s.Ledger.Waiting(ctx, id, why)
 }
 
 // leastWindow is how long a submission is waited for in any case.

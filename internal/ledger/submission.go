@@ -553,3 +553,21 @@ func (l *Ledger) OfTransaction(ctx context.Context, transaction string) (s Submi
 func (l *Ledger) Together(ctx context.Context, doing string, f func(tx *sql.Tx) error) error {
 	return l.write(ctx, doing, f)
 }
+
+// Unfinished is how many submissions are in each state that is no end, and how many of them wait for a server.
+func (l *Ledger) Unfinished(ctx context.Context) (states map[State]int, waiting int, err error) {
+	states = map[State]int{}
+	err = l.read(ctx, "count the submissions", func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT state, count(*), sum(CASE WHEN waiting_for <> '' THEN 1 ELSE 0 END) FROM submission
+			WHERE ended_at = 0 GROUP BY state`)
+		return each(rows, err, func() error {
+			var state State
+			var n, waits int
+			err := rows.Scan(&state, &n, &waits)
+			states[state] = n
+			waiting += waits
+			return err
+		})
+	})
+	return states, waiting, err
+}

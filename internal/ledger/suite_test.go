@@ -54,6 +54,7 @@ func suite(t *testing.T, opened func(*testing.T, *clock) *Ledger) {
 		{"what is waited for is said", testWaiting},
 		{"exchanges are kept to a bound", testExchanges},
 		{"letters go in order", testOutbox},
+		{"what is no news is not posted", testNews},
 		{"the schedule is changed by one", testSchedule},
 		{"settings are kept", testSetting},
 		{"old evidence is thinned", testThin},
@@ -751,6 +752,34 @@ func testOutbox(t *testing.T, l *Ledger, c *clock) {
 	}
 	if err := l.Post(ctx, Letter{Kind: "report", Subject: "large", Body: make([]byte, LetterLimit+1)}); err == nil {
 		t.Error("a letter without bound was kept")
+	}
+}
+
+func testNews(t *testing.T, l *Ledger, _ *clock) {
+	ctx := t.Context()
+	for _, step := range []struct {
+		version string
+		follows bool
+		want    bool
+	}{
+		{"ended", true, false}, // nobody was told that it began
+		{"away", false, true},
+		{"away", false, false},
+		{"refused", false, true},
+		{"ended", true, true},
+		{"ended", true, false},
+		{"refused", false, true},
+		{"", false, true},
+	} {
+		must(t, l.Post(ctx, Letter{Kind: "notice", Subject: "DHIS2", Version: step.version, Follows: step.follows, Body: []byte("b")}))
+		letter, due, err := l.NextLetter(ctx, "notice")
+		must(t, err)
+		if due != step.want || due && letter.Version != step.version {
+			t.Errorf("%+v: got %v, %+v", step, due, letter)
+		}
+		if due {
+			must(t, l.Delivered(ctx, letter))
+		}
 	}
 }
 

@@ -163,6 +163,7 @@ CREATE TABLE outbox (
     number     integer NOT NULL PRIMARY KEY,
     kind       text    NOT NULL,
     subject    text    NOT NULL,
+    version    text    NOT NULL DEFAULT '',
     state      text    NOT NULL,
     created_at bigint  NOT NULL,
     next_at    bigint  NOT NULL,
