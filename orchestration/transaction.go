@@ -20,9 +20,6 @@ import (
 	"github.com/cht-dhis2/mediator/internal/openhim"
 )
 
-// BySchedule is who asks for a submission where the schedule does.
-const BySchedule = "schedule"
-
 // The kinds of letters that go to OpenHIM.
 const (
 	// LetterOpenHIM is the report of one submission in one transaction.
@@ -396,7 +393,7 @@ func (s *story) calls(calls StepCalls) {
 		o := openhim.OrchestrationOf(s.attempt(name, callOf(name, call.Exchange)), call.Exchange)
 		o.Group = calls.Step
 		if o.Error == nil && failed(call.Exchange.Status) {
-			o.Error = &openhim.Failure{Message: answered(call.Exchange.Status)}
+			o.Error = &openhim.Failure{Message: answeredText(call.Exchange.Status)}
 		}
 		s.add(o)
 	}
@@ -404,7 +401,7 @@ func (s *story) calls(calls StepCalls) {
 
 func failed(status int) bool { return status < 200 || status > 299 }
 
-func answered(status int) string {
+func answeredText(status int) string {
 	return fmt.Sprintf("answered %d %s", status, http.StatusText(status))
 }
 
@@ -528,7 +525,7 @@ func (s *story) send(place int, calls StepCalls) {
 		case final && i == len(calls.Calls)-1:
 			s.settle(&o, c)
 		case o.Error == nil:
-			o.Error = &openhim.Failure{Message: answered(call.Exchange.Status) + ", and went again"}
+			o.Error = &openhim.Failure{Message: answeredText(call.Exchange.Status) + ", and went again"}
 		}
 		s.add(o)
 	}
