@@ -29,6 +29,8 @@ type Courier struct {
 	Log *logrus.Entry
 
 	mu sync.Mutex // held while letters are delivered
+	// sent is the letter that was sent last: where that could not be booked, it is not sent again, only booked.
+	sent int
 	// refused is the letter that was refused last, and how often.
 	refused, refusals int
 }
@@ -92,6 +94,9 @@ func (c *Courier) Deliver(ctx context.Context) (delivered int, err error) {
 func (c *Courier) one(ctx context.Context, letter ledger.Letter) (delivered bool, err error) {
 	storing := context.WithoutCancel(ctx)
 	log := c.log().WithField("kind", c.Kind).WithField("cause", letter.Subject)
+	if letter.Number == c.sent {
+		return true, c.Ledger.Delivered(storing, letter)
+	}
 	var n notice.Notice
 	if err := json.Unmarshal(letter.Body, &n); err != nil {
 		log.WithError(err).Error("a notice cannot be read, and is set aside")
@@ -103,8 +108,10 @@ func (c *Courier) one(ctx context.Context, letter ledger.Letter) (delivered bool
 	known := errors.As(err, &failure)
 	switch {
 	case err == nil:
+		c.sent = letter.Number
 		return true, c.Ledger.Delivered(storing, letter)
 	case known && failure.Delivered:
+		c.sent = letter.Number
 		log.WithError(err).WithField("remedy", failure.Remedy).Error("a notice did not reach everybody")
 		return true, c.Ledger.Delivered(storing, letter)
 	case ctx.Err() != nil:

@@ -271,8 +271,8 @@ var (
 
 // clean takes secrets and addresses out of what a server said, and all that is too long for a notice.
 func clean(text string) string {
-	text = anAddress.ReplaceAllString(exchange.Redact(text), "(address)")
-	text = strings.Join(strings.Fields(aHostName.ReplaceAllString(text, "$1")), " ")
+	text = aHostName.ReplaceAllString(anAddress.ReplaceAllString(text, "(address)"), "$1")
+	text = strings.Join(strings.Fields(exchange.Redact(text)), " ")
 	if len(text) > mostSaid {
 		return strings.ToValidUTF8(text[:mostSaid], "") + "…"
 	}
@@ -366,7 +366,7 @@ func (n *Notices) token(ctx context.Context, name string) (known token, err erro
 		_ = json.Unmarshal(text, &known) // what cannot be read is asked anew
 	}
 	every := tokenEvery
-	if known.Expires.Sub(now) < tokenSoon {
+	if !known.Expires.IsZero() && known.Expires.Sub(now) < tokenSoon {
 		every = tokenHurry
 	}
 	if known.Several && !known.Expires.After(now) {
@@ -384,7 +384,8 @@ func (n *Notices) token(ctx context.Context, name string) (known token, err erro
 	defer cancel()
 	expiries, err := n.Submitter.Destinations[name].Client.TokenExpiries(asking)
 	if err != nil {
-		return known, nil //nolint:nilerr // a server that is away, or refuses the token, is told of by others
+		n.Submitter.logger().WithError(err).WithField("dhis2", name).Debug("DHIS2 does not tell when the token expires")
+		return known, nil // a server that is away, or refuses the token, is told of elsewhere
 	}
 	known = token{}
 	expiries = slices.DeleteFunc(expiries, func(at time.Time) bool { return !at.After(now) })

@@ -218,8 +218,8 @@ func (n *Notices) patience() time.Duration {
 // waiting gives the servers that submissions wait for, by their names.
 func (n *Notices) waiting(ctx context.Context) (map[string]waits, error) {
 	servers := map[string]waits{}
-	_, any, err := n.Submitter.Ledger.Unfinished(ctx)
-	if err != nil || any == 0 {
+	_, some, err := n.Submitter.Ledger.Unfinished(ctx)
+	if err != nil || some == 0 {
 		return servers, err
 	}
 	const page = 500
