@@ -150,8 +150,7 @@ func FuzzDecodeSelection(f *testing.F) {
 }
 
 func TestTriggerIsRefusedWhenItCannotBeTakenNow(t *testing.T) {
-	b := newBench(t, 0, nil)
-	b.Submitter.Operate(map[string]orchestration.Operation{b.sets[0]: {}})
+	b := newBench(t, 0, func(c *Config) { c.Submitter.DataSets[0].Operation.Enabled = false })
 	a := b.call(t, http.MethodPost, submissionsPath, fmt.Sprintf(`{"data_set": %q, "period": "202609"}`, b.sets[0]))
 	if f := a.failure(t); a.status != http.StatusConflict || f.Code != "not_now" || !strings.Contains(f.Error, "switched off") {
 		t.Errorf("%d %+v", a.status, f)
