@@ -176,8 +176,9 @@ func (s *Submitter) bear(ctx context.Context, sub ledger.Submission, patience *p
 		return err
 	}
 	patience.left -= p.spent
-	if p.passes && patience.pause(ctx, p.least, p.text) || ctx.Err() != nil {
-		return nil
+	waited := p.passes && patience.pause(ctx, p.least, p.text)
+	if stopped := ctx.Err() != nil; waited || stopped {
+		return nil // who carries it looks at the context itself
 	}
 	return s.finish(ctx, sub.ID, &p.failure)
 }
