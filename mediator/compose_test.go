@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -63,13 +64,12 @@ const (
 
 func readCompose(t *testing.T) composeFile {
 	t.Helper()
-	file, err := os.Open("../docker-compose.yml")
+	text, err := os.ReadFile("../docker-compose.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
 	var c composeFile
-	decoder := yaml.NewDecoder(file)
+	decoder := yaml.NewDecoder(bytes.NewReader(text))
 	decoder.KnownFields(true)
 	if err := decoder.Decode(&c); err != nil {
 		t.Fatal(err)

@@ -48,7 +48,7 @@ type demo struct {
 func (c demoCommand) Run(a *app) error {
 	switch {
 	case c.StandIns != "":
-		return c.standInsFlags.serve(a)
+		return c.keepUp(a)
 	case c.Host != "", c.OpenHIM != "":
 		return &orchestration.UsageError{What: "--host and --openhim are for the stand-ins of others", Remedy: "add --stand-ins FOLDER"}
 	}

@@ -28,14 +28,14 @@ type standInsFlags struct {
 // The account that a new OpenHIM comes with.
 const (
 	newOpenHIMUser     = "root@openhim.org"
-	newOpenHIMPassword = "openhim-password" //nolint:gosec // everybody knows it
+	newOpenHIMPassword = "openhim-password"
 )
 
 // standInsSchedule is when the service looks for what is due. In the demo nobody waits for the night.
 const standInsSchedule = "*/3 * * * *"
 
-// serve starts the stand-ins and waits until it is stopped.
-func (c standInsFlags) serve(a *app) error {
+// keepUp starts the stand-ins and waits until it is stopped.
+func (c standInsFlags) keepUp(a *app) error {
 	last, err := dhis2.LatestClosed(dhis2.Monthly, time.Now().UTC())
 	if err != nil {
 		return err
