@@ -49,16 +49,12 @@ func (c cancelCommand) Run(a *app) error {
 
 // act does something with a submission, sees it through, and prints what became of it.
 func (c onSubmission) act(a *app, do func(s *orchestration.Submitter, ctx context.Context, id, by string) error) error { //nolint:revive // the form of a method
-	s, err := c.submitter(a)
-	if err != nil {
-		return err
-	}
-	s.Wait = c.Wait
-	done, err := remember(a, s)
+	s, done, err := c.open(a)
 	if err != nil {
 		return err
 	}
 	defer done()
+	s.Wait = c.Wait
 	if err := takeRole(a, s.Ledger); err != nil {
 		return err
 	}
