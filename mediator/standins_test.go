@@ -2,15 +2,18 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/cht-dhis2/mediator/config"
+	"github.com/cht-dhis2/mediator/internal/sandbox"
 )
 
 // onStandIns does something while the stand-ins are up, with the configuration that they have written.
@@ -124,4 +127,42 @@ func TestStandInsSayWhereTheyCannotListen(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(folder, "config.yaml.new")); err == nil {
 		t.Error("a file was left half-written")
 	}
+}
+
+func TestTheDemoShowsItselfInOpenHIM(t *testing.T) {
+	him := sandbox.NewOpenHIM(sandbox.OpenHIMConfig{})
+	server, err := sandbox.Listen(him)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	onStandIns(t, t.TempDir(), []string{"--openhim", server.URL}, func(file string, settings *config.Config) {
+		said := &lines{}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan int, 1)
+		go func() {
+			environ := []string{"DATA_DIR=" + t.TempDir(), fmt.Sprintf("LISTEN=127.0.0.1:%d", freePort(t))}
+			ended <- run(ctx, &app{stdout: said, stderr: said, environ: environ}, []string{"serve", "--config", file})
+		}()
+		defer func() {
+			cancel()
+			if code := <-ended; code != 0 {
+				t.Errorf("the service ends with %d: %s", code, said.String())
+			}
+		}()
+		statuses := func() (all []string) {
+			for _, transaction := range him.Transactions() {
+				all = append(all, fmt.Sprint(transaction["status"]))
+			}
+			slices.Sort(all)
+			return slices.Compact(all) // the schedule's next turn may have come meanwhile
+		}
+		eventually(t, "a transaction for each data set", func() bool { return len(him.Transactions()) >= len(settings.DataSets) })
+		if got, want := statuses(), []string{"Completed with error(s)", "Successful"}; !slices.Equal(got, want) {
+			t.Errorf("transactions are %v, want %v", got, want)
+		}
+		if len(him.Mediators()) != 1 || len(him.Channels()) != 1 {
+			t.Errorf("%d mediators and %d channels", len(him.Mediators()), len(him.Channels()))
+		}
+	})
 }
