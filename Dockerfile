@@ -3,7 +3,7 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -o /image/mediator ./mediator \
+RUN CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o /image/mediator ./mediator \
  && mkdir -p /image/tmp /image/data /image/settings /image/etc/ssl/certs \
  && cp /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/
 
