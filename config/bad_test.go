@@ -107,6 +107,48 @@ func TestMistakesInVariablesAndFlagsAreTold(t *testing.T) {
 		{"user name in a variable over a token in the file", "smallest", []string{"DHIS2_USERNAME=admin"}, nil, []string{
 			"dhis2.national.password: is missing beside the username",
 		}},
+		{"variable in a section, of a wrong value", "smallest", []string{"OPENHIM_API_URL=openhim:8080", "OPENHIM_USERNAME=interop@openhim.org", "OPENHIM_PASSWORD=hunter2"}, nil, []string{
+			"openhim.api_url: must begin with https:// or http:// and a host (environment OPENHIM_API_URL)",
+		}},
+		{"variable in a section that is not there", "smallest", []string{"OPENHIM_PASSWORD=hunter2"}, nil, []string{
+			"openhim.api_url: is missing; to run without OpenHIM leave the whole section away",
+		}},
+		{"variable of a word where true or false belongs", "service", []string{"OPENHIM_TRUST_ANY=1"}, nil, []string{
+			`openhim.trust_any: "1" is neither true nor false (environment OPENHIM_TRUST_ANY)`,
+		}},
+		{"both forms of a secret of a section in variables", "service", []string{"OPENHIM_PASSWORD=hunter2", "OPENHIM_PASSWORD_FILE=testdata/good/secret"}, nil, []string{
+			"openhim: give password or password_file, not both",
+		}},
+		{"port that is none", "smallest", []string{"PORT=http"}, nil, []string{
+			`listen: ":http" is no host:port; write it as :8070 or 127.0.0.1:8070 (environment PORT)`,
+		}},
+		{"port with a host", "smallest", []string{"PORT=127.0.0.1:80"}, nil, []string{
+			`listen: ":127.0.0.1:80" is no host:port; write it as :8070 or 127.0.0.1:8070 (environment PORT)`,
+		}},
+		{"port beside the address to listen on", "smallest", []string{"PORT=80", "LISTEN=:80"}, nil, []string{
+			"PORT: LISTEN says the same, and only one of them may be there",
+		}},
+		{"flag of a whole section", "service", nil, []string{"openhim={api_url: hunter2}"}, []string{
+			"--set openhim: write it as openhim.key, such as openhim.api_url",
+		}},
+		{"flag in a section with too many parts", "service", nil, []string{"openhim.main.password=hunter2"}, []string{
+			"--set openhim.main.password: write it as openhim.key, such as openhim.api_url",
+		}},
+		{"flag of an unknown key in a section", "service", nil, []string{"openhim.pasword=hunter2"}, []string{
+			"openhim.pasword: unknown key; did you mean password?",
+		}},
+		{"flag with one value for a list in a section", "service", nil, []string{"notices.to=his@example.org"}, []string{
+			"notices.to: must be a list, as [one, two]",
+		}},
+		{"flag of a word where true or false belongs", "smallest", nil, []string{"open=yes"}, []string{
+			`open: "yes" is neither true nor false (flag --set)`,
+		}},
+		{"flag of an unknown caller", "service", nil, []string{"callers.openhin.password=hunter2"}, []string{
+			"--set callers.openhin.password: write it as callers.NAME.key, where NAME is one of openhim",
+		}},
+		{"flag of an address that may be a secret", "smallest", nil, []string{"notices.webhook_url=hunter2"}, []string{
+			"notices.webhook_url: must begin with https:// or http:// and a host (flag --set)",
+		}},
 		{"flag without =", "smallest", nil, []string{"cht.kisumu.password:hunter2"}, []string{
 			"--set, number 1: has no =; write it as key=value",
 		}},
@@ -144,7 +186,7 @@ func TestMistakesInVariablesAndFlagsAreTold(t *testing.T) {
 			`dhis2.national.timeout: "5" is no time with its unit, as 30s or 10m (flag --set)`,
 		}},
 		{"empty flag", "smallest", nil, []string{"=hunter2"}, []string{
-			": unknown key; known here are data_dir, cht, dhis2, data_sets",
+			": unknown key; known here are listen, open, data_dir, keep_months, queue_limit, log_level, log_format, openhim, cht, dhis2, data_sets, callers, metrics, notices",
 		}},
 		{"flag without a server to change", "", nil, []string{"cht.kisumu.url=https://kisumu.example.org"}, []string{
 			"--set cht.kisumu.url: there is nothing under cht to change",

@@ -20,9 +20,7 @@ var (
 
 // complete fills in what follows from the rest, and finds what is missing or wrong.
 func (c *Config) complete(mistakes *Error) {
-	if c.DataDir != "" {
-		c.DataDir = c.path("data_dir", c.DataDir)
-	}
+	c.completeService(mistakes)
 	for i := range c.CHT {
 		c.CHT[i].complete(c, mistakes)
 	}
@@ -32,6 +30,12 @@ func (c *Config) complete(mistakes *Error) {
 	for i := range c.DataSets {
 		c.DataSets[i].complete(c, mistakes)
 	}
+	for i := range c.Callers {
+		c.Callers[i].complete(c, mistakes)
+	}
+	c.OpenHIM.complete(c, mistakes)
+	c.Metrics.complete(c, mistakes)
+	c.Notices.complete(c, mistakes)
 	if len(c.CHT) == 0 {
 		mistakes.add("cht: there is no CHT to read from; add one to the file, or set CHT_URL")
 	}
@@ -45,13 +49,13 @@ func (c *Config) complete(mistakes *Error) {
 
 func (s *CHT) complete(c *Config, mistakes *Error) {
 	where := "cht." + s.Name
-	s.URL = address(where, s.Address, mistakes)
+	s.URL = address(where+".url", s.Address, mistakes)
 	s.CAFile = c.certificates(where+".ca_file", s.CAFile, mistakes)
 	s.Password = c.secretPath(where+".password", s.Password, mistakes)
 	if s.Username == "" {
 		mistakes.add("%s.username: is missing", where)
 	}
-	checkUsername(where, s.Username, mistakes)
+	checkUsername(where+".username", s.Username, mistakes)
 	if !s.Password.IsSet() {
 		mistakes.add("%s.password: is missing; give password or password_file", where)
 	}
@@ -66,14 +70,14 @@ func (s *CHT) complete(c *Config, mistakes *Error) {
 
 func (s *DHIS2) complete(c *Config, mistakes *Error) {
 	where := "dhis2." + s.Name
-	s.URL = address(where, s.Address, mistakes)
+	s.URL = address(where+".url", s.Address, mistakes)
 	if s.URL != nil && strings.HasSuffix(s.URL.Path, "/api") {
 		mistakes.add("%s.url: leave /api away, the mediator adds it", where)
 	}
 	s.CAFile = c.certificates(where+".ca_file", s.CAFile, mistakes)
 	s.Password = c.secretPath(where+".password", s.Password, mistakes)
 	s.Token = c.secretPath(where+".token", s.Token, mistakes)
-	checkUsername(where, s.Username, mistakes)
+	checkUsername(where+".username", s.Username, mistakes)
 	byName := s.Username != "" || s.Password.IsSet()
 	switch {
 	case s.Token.IsSet() && byName:
@@ -81,15 +85,11 @@ func (s *DHIS2) complete(c *Config, mistakes *Error) {
 	case s.Token.IsSet():
 	case !byName:
 		mistakes.add("%s: there are no credentials; give token_file, or username and password_file", where)
-	case s.Username == "":
-		mistakes.add("%s.username: is missing beside the password", where)
-	case !s.Password.IsSet():
-		mistakes.add("%s.password: is missing beside the username", where)
+	default:
+		checkBoth(where+".", s.Username, s.Password, mistakes)
 	}
 	checkPositive(where+".timeout", s.Timeout, mistakes)
-	if s.InFlight < 1 || s.InFlight > 8 {
-		mistakes.add("%s.in_flight: must be from 1 to 8", where)
-	}
+	checkRange(where+".in_flight", s.InFlight, 1, 8, mistakes)
 }
 
 var periodForm = regexp.MustCompile(`^\d{4}(0[1-9]|1[0-2])$`)
@@ -115,12 +115,11 @@ func (s *DataSet) complete(c *Config, mistakes *Error) {
 	}
 	checkOneOf(where+".empty_org_units", s.EmptyOrgUnits, []string{"drop", "send"}, mistakes)
 	checkOneOf(where+".zeros", s.Zeros, []string{"send", "drop"}, mistakes)
-	if s.ChunkValues < 0 || s.ChunkValues > 12000 {
-		mistakes.add("%s.chunk_values: must be from 0 to 12000", where)
-	}
+	checkRange(where+".chunk_values", s.ChunkValues, 0, 12000, mistakes)
 	if s.AttributeOptionCombo != "" {
 		checkID(where+".attribute_option_combo", s.AttributeOptionCombo, mistakes)
 	}
+	s.checkSchedule(where, mistakes)
 	s.readOrgUnits(c, where, mistakes)
 	checkIDs(where+".rename_org_units", s.RenameOrgUnits, mistakes)
 	checkIDs(where+".rename_data_elements", s.RenameDataElements, mistakes)
@@ -129,6 +128,39 @@ func (s *DataSet) complete(c *Config, mistakes *Error) {
 		checkID(where+".sum_data_elements", id, mistakes)
 	}
 }
+
+// sendingHours is from and until; one that ends before it begins goes over midnight.
+var sendingHours = regexp.MustCompile(`^((?:[01]\d|2[0-3]):[0-5]\d)-((?:[01]\d|2[0-3]):[0-5]\d)$`)
+
+// checkSchedule checks when a data set goes by itself. Whether the fields of cron mean something is for the schedule to
+// find out.
+func (s *DataSet) checkSchedule(where string, mistakes *Error) {
+	if s.Schedule != "" && len(strings.Fields(s.Schedule)) != 5 {
+		mistakes.add("%s.schedule: %q must have five fields, as 0 3 * * * for each day at 03:00", where, s.Schedule)
+	}
+	checkRange(where+".first_after_days", s.FirstAfterDays, 0, mostDays, mistakes)
+	checkRange(where+".reread_days", s.RereadDays, 0, mostDays, mistakes)
+	checkRange(where+".notice_after_days", s.NoticeAfterDays, 0, mostDays, mistakes)
+	if s.RereadDays < s.FirstAfterDays {
+		mistakes.add("%s.reread_days: %d must not be less than first_after_days, which is %d", where, s.RereadDays, s.FirstAfterDays)
+	}
+	if s.Jitter < 0 || s.Jitter > 12*time.Hour {
+		mistakes.add("%s.jitter: must be from 0s to 12h", where)
+	}
+	if s.SendingHours == "" {
+		return
+	}
+	hours := sendingHours.FindStringSubmatch(s.SendingHours)
+	switch {
+	case hours == nil:
+		mistakes.add("%s.sending_hours: %q must be two times of the day, as 20:00-06:00", where, s.SendingHours)
+	case hours[1] == hours[2]:
+		mistakes.add("%s.sending_hours: %q ends when it begins; leave it away to send at every hour", where, s.SendingHours)
+	}
+}
+
+// mostDays is how many days after a month anything may still be set to happen: ten years.
+const mostDays = 3660
 
 // reach finds the servers of a data set; a single one need not be named.
 func (s *DataSet) reach(c *Config, where string, mistakes *Error) {
@@ -177,9 +209,25 @@ func checkID(where, id string, mistakes *Error) {
 }
 
 // checkUsername refuses what Basic authentication cannot carry.
-func checkUsername(where, name string, mistakes *Error) {
+func checkUsername(key, name string, mistakes *Error) {
 	if strings.Contains(name, ":") || strings.ContainsFunc(name, unicode.IsControl) {
-		mistakes.add("%s.username: must hold no colon and no line end", where)
+		mistakes.add("%s: must hold no colon and no line end", key)
+	}
+}
+
+// checkBoth finds a user name without a password, and a password without a user name. The keys of both begin with where.
+func checkBoth(where, username string, password Secret, mistakes *Error) {
+	switch {
+	case username == "" && password.IsSet():
+		mistakes.add("%susername: is missing beside the password", where)
+	case username != "" && !password.IsSet():
+		mistakes.add("%spassword: is missing beside the username", where)
+	}
+}
+
+func checkRange(key string, n, least, most int, mistakes *Error) {
+	if n < least || n > most {
+		mistakes.add("%s: must be from %d to %d", key, least, most)
 	}
 }
 
@@ -191,26 +239,27 @@ func checkPositive(where string, d time.Duration, mistakes *Error) {
 
 func checkOneOf(where, value string, known []string, mistakes *Error) {
 	if !slices.Contains(known, value) {
-		mistakes.add("%s: %q is not known; it is %s", where, value, strings.Join(known, " or "))
+		last := len(known) - 1
+		mistakes.add("%s: %q is not known; it is %s or %s", where, value, strings.Join(known[:last], ", "), known[last])
 	}
 }
 
 // address reads a server's address. What is wrong with one that holds a password is told without the password.
-func address(where, text string, mistakes *Error) *url.URL {
+func address(key, text string, mistakes *Error) *url.URL {
 	if text == "" {
-		mistakes.add("%s.url: is missing", where)
+		mistakes.add("%s: is missing", key)
 		return nil
 	}
 	parsed, err := url.Parse(text)
 	switch {
 	case err != nil:
-		mistakes.add("%s.url: is no address; write it as https://host/path", where)
+		mistakes.add("%s: is no address; write it as https://host/path", key)
 	case parsed.User != nil:
-		mistakes.add("%s.url: must hold no user name and password; give username and password_file", where)
+		mistakes.add("%s: must hold no user name and password; they have keys of their own", key)
 	case parsed.Scheme != "http" && parsed.Scheme != "https", parsed.Hostname() == "":
-		mistakes.add("%s.url: must begin with https:// or http:// and a host", where)
+		mistakes.add("%s: must begin with https:// or http:// and a host", key)
 	case parsed.RawQuery != "" || parsed.ForceQuery || parsed.Fragment != "":
-		mistakes.add("%s.url: must end with its path, without ? and #", where)
+		mistakes.add("%s: must end with its path, without ? and #", key)
 	default:
 		parsed.Path = strings.TrimRight(parsed.Path, "/")
 		return parsed
@@ -218,9 +267,10 @@ func address(where, text string, mistakes *Error) *url.URL {
 	return nil
 }
 
-// path is where a file is. One that the file of settings names is sought from the folder which that is in.
+// path is where a file is. One that the file of settings names, or nobody does, is sought from the folder of that file.
 func (c *Config) path(key, name string) string {
-	if filepath.IsAbs(name) || c.file == "" || c.origins[key] != c.file {
+	origin, given := c.origins[key]
+	if filepath.IsAbs(name) || c.file == "" || given && origin != c.file {
 		return name
 	}
 	return filepath.Join(filepath.Dir(c.file), name)

@@ -13,13 +13,79 @@ import (
 // Config is the effective settings. The tags are the keys of the file; doc, default and example make up the
 // documentation of each.
 type Config struct {
-	DataDir  string    `koanf:"data_dir" doc:"Folder for temporary files. Without it they go to the system's folder for them." example:"./data"`
-	CHT      []CHT     `koanf:"cht" doc:"The CHT servers to read from."`
-	DHIS2    []DHIS2   `koanf:"dhis2" doc:"The DHIS2 servers to send to."`
-	DataSets []DataSet `koanf:"data_sets" doc:"What is read from where and sent to where."`
+	Listen     string    `koanf:"listen" default:":8070" doc:"Where the service listens: host:port, without a host on every address of the machine. Port 0 is any free one." example:"127.0.0.1:8070"`
+	Open       bool      `koanf:"open" default:"false" doc:"Answer callers without credentials. For trying out; warns at every start." example:"true"`
+	DataDir    string    `koanf:"data_dir" default:"data" doc:"Folder of the store (SQLite) and of temporary files. The default is beside the file of settings, or in the current folder where there is none." example:"/var/lib/mediator"`
+	KeepMonths int       `koanf:"keep_months" default:"13" doc:"How many months the evidence of a submission is kept, 1 to 1200; then its totals only." example:"25"`
+	QueueLimit int       `koanf:"queue_limit" default:"1000" doc:"How many submissions may wait, 1 to 1000000. One more is refused until some are done." example:"200"`
+	LogLevel   string    `koanf:"log_level" default:"info" doc:"The service logs what is at least so grave: debug, info, warn or error." example:"warn"`
+	LogFormat  string    `koanf:"log_format" default:"text" doc:"How the service logs: text for people, json for machines." example:"json"`
+	OpenHIM    OpenHIM   `koanf:"openhim" doc:"The OpenHIM that the mediator registers with and reports to. Without this section it runs without one."`
+	CHT        []CHT     `koanf:"cht" doc:"The CHT servers to read from. Required."`
+	DHIS2      []DHIS2   `koanf:"dhis2" doc:"The DHIS2 servers to send to. Required."`
+	DataSets   []DataSet `koanf:"data_sets" doc:"What is read from where and sent to where. Required."`
+	Callers    []Caller  `koanf:"callers" doc:"Who may call the service over HTTP. Without one the door stays closed, unless open says otherwise."`
+	Metrics    Metrics   `koanf:"metrics" doc:"Where and to whom /metrics is shown."`
+	Notices    Notices   `koanf:"notices" doc:"To whom a notice goes when something needs a person. Without smtp_host and webhook_url none is sent."`
 
 	origins map[string]string
 	file    string
+}
+
+// OpenHIM is the OpenHIM that the mediator belongs to, if it belongs to one.
+type OpenHIM struct {
+	Address        string        `koanf:"api_url" doc:"Address of its API, https or http, with its path if it has one. Over http the password travels in the clear. Required." example:"https://openhim:8080"`
+	Username       string        `koanf:"username" doc:"A user that may register mediators and write transactions. Required." example:"interop@openhim.org"`
+	Password       Secret        `koanf:"password" doc:"Its password; better in a file, as password_file. Required." example:"/run/secrets/openhim"`
+	CAFile         string        `koanf:"ca_file" doc:"PEM file of a certificate authority trusted beside the system's." example:"ca.pem"`
+	Fingerprint    string        `koanf:"fingerprint" doc:"SHA-256 of the certificate, in hex with or without colons: this one is trusted and no other. The way to trust the certificate that OpenHIM comes with." example:"\"5F:1A:D2:0C:7B:43:9E:88:21:6D:F0:34:B9:C7:5E:12:A4:66:0B:93:DD:78:2F:E1:50:8C:37:4A:F9:16:CB:02\""`
+	TrustAny       bool          `koanf:"trust_any" default:"false" doc:"Takes every certificate; for trying out, warns at every start. Not beside fingerprint." example:"false"`
+	URN            string        `koanf:"urn" default:"urn:mediator:cht-dhis2" doc:"The mediator's name there. Two mediators at one OpenHIM need two." example:"urn:mediator:cht-dhis2-staging"`
+	Host           string        `koanf:"host" doc:"The name under which OpenHIM reaches the mediator. Without it that is the machine's host name." example:"mediator"`
+	Port           int           `koanf:"port" default:"0" doc:"The port at which OpenHIM reaches the mediator; 0 is that of listen." example:"8070"`
+	Heartbeat      time.Duration `koanf:"heartbeat" default:"20s" doc:"How often the mediator tells that it lives, 1s to 55s." example:"30s"`
+	Channel        string        `koanf:"channel" default:"CHT to DHIS2" doc:"Name of the channel under which the mediator's own reports appear." example:"CHT to DHIS2"`
+	Caller         string        `koanf:"caller" doc:"Name of the entry of callers whose user name and password OpenHIM's route uses. Without it, the entry named openhim, where there is one." example:"openhim"`
+	RouterAddress  string        `koanf:"router_url" doc:"Address of OpenHIM's router. With it, client_id and client_password the schedule triggers through OpenHIM's own channel; all three or none." example:"https://openhim:5000"`
+	ClientID       string        `koanf:"client_id" doc:"The client of OpenHIM as which the mediator calls its router." example:"cht-dhis2"`
+	ClientPassword Secret        `koanf:"client_password" doc:"The client's password; better in a file, as client_password_file." example:"/run/secrets/openhim_client"`
+	BodyLimit      Size          `koanf:"body_limit" default:"8KB" doc:"How much of a request's or answer's body a report keeps, 256 bytes to 64KB." example:"16KB"`
+
+	URL       *url.URL `koanf:"-"`
+	RouterURL *url.URL `koanf:"-"`
+}
+
+// IsSet says whether there is an OpenHIM.
+func (o OpenHIM) IsSet() bool { return o.Address != "" }
+
+// Caller is somebody who may call the service.
+type Caller struct {
+	Name     string `koanf:"name" doc:"A short name: letters, digits, - and _. It stands in the records of who asked. Required." example:"openhim"`
+	Username string `koanf:"username" doc:"User name for Basic authentication, all that OpenHIM's route can send. Two entries may have the same one, so that a password can be changed at leisure. Required without token." example:"openhim"`
+	Password Secret `koanf:"password" doc:"Its password; better in a file, as password_file." example:"/run/secrets/openhim_route"`
+	Token    Secret `koanf:"token" doc:"A bearer token; better in a file, as token_file. Instead of username and password, or beside them." example:"/run/secrets/dashboard"`
+}
+
+// Metrics is how /metrics is shown.
+type Metrics struct {
+	Listen   string `koanf:"listen" doc:"Where /metrics is shown: host:port. Without it that is the port of everything else." example:"127.0.0.1:9090"`
+	Username string `koanf:"username" doc:"User name of a credential that opens /metrics only." example:"prometheus"`
+	Password Secret `koanf:"password" doc:"Its password; better in a file, as password_file." example:"/run/secrets/metrics"`
+}
+
+// Notices is to whom and how a notice goes.
+type Notices struct {
+	SMTPHost     string        `koanf:"smtp_host" doc:"Mail server. Without it no mail is sent." example:"smtp.example.org"`
+	SMTPPort     int           `koanf:"smtp_port" default:"587" doc:"Its port." example:"465"`
+	SMTPTLS      string        `koanf:"smtp_tls" default:"starttls" doc:"How the way to it is encrypted: starttls, tls from the first byte (usual on port 465), or none." example:"tls"`
+	SMTPUsername string        `koanf:"smtp_username" doc:"User name at the mail server, if it wants one." example:"mediator@example.org"`
+	SMTPPassword Secret        `koanf:"smtp_password" doc:"Its password; better in a file, as smtp_password_file." example:"/run/secrets/smtp"`
+	SMTPCAFile   string        `koanf:"smtp_ca_file" doc:"PEM file of a certificate authority trusted beside the system's." example:"ca.pem"`
+	From         string        `koanf:"from" doc:"Sender of the mails. Required with smtp_host." example:"mediator@example.org"`
+	To           []string      `koanf:"to" doc:"Who gets the mails. Required with smtp_host." example:"[his@example.org]"`
+	WebhookURL   Secret        `koanf:"webhook_url" doc:"An address to which each notice is posted as JSON. Often a secret itself, so better in a file, as webhook_url_file." example:"/run/secrets/webhook"`
+	WaitingAfter time.Duration `koanf:"waiting_after" default:"1h" doc:"A notice goes when a server has been waited for so long." example:"4h"`
+	Name         string        `koanf:"name" doc:"What this installation calls itself in notices." example:"Mediator of Kisumu"`
 }
 
 // CHT is a server to read from.
@@ -62,6 +128,15 @@ type DataSet struct {
 	FirstPeriod  string   `koanf:"first_period" doc:"The first month that is ever sent. Required." example:"\"202601\""`
 	Completeness string   `koanf:"completeness" doc:"Whether data sets are registered as complete: off. There is no other choice yet, and none is taken unsaid. Required." example:"off"`
 	ChunkValues  int      `koanf:"chunk_values" default:"0" doc:"How many values go in one request: at most 12000 up to DHIS2 2.42, 4000 from 2.43 on. 0 is 5000 and 2000." example:"1000"`
+
+	Enabled         bool          `koanf:"enabled" default:"true" doc:"Whether the schedule submits it." example:"false"`
+	Schedule        string        `koanf:"schedule" doc:"When it is looked for what is due, as the five fields of cron: minute, hour, day of the month, month, weekday, in the source's time zone; in quotes where it begins with an asterisk. Without it nothing goes by itself." example:"0 3 * * *"`
+	FirstAfterDays  int           `koanf:"first_after_days" default:"5" doc:"How many days after the end of a month it may first go, 0 to 3660." example:"3"`
+	RereadDays      int           `koanf:"reread_days" default:"30" doc:"How many days after the end of a month it is read again for late data, 0 to 3660; not less than first_after_days." example:"60"`
+	Hold            bool          `koanf:"hold" default:"false" doc:"Whether each submission waits until a person approves it." example:"true"`
+	SendingHours    string        `koanf:"sending_hours" doc:"The hours in which the schedule may send, in the source's time zone; without it, all." example:"20:00-06:00"`
+	Jitter          time.Duration `koanf:"jitter" default:"0s" doc:"A scheduled start is put off by a random time up to this, 0s to 12h, so that many do not fall on one minute." example:"10m"`
+	NoticeAfterDays int           `koanf:"notice_after_days" default:"15" doc:"Notice when nothing of a month was accepted so many days after its end, 0 to 3660; 0 is never." example:"10"`
 
 	IncludeOrgUnits      []string          `koanf:"include_org_units" doc:"Take these org units only, by their ids in the CHT." example:"[OuAmaniHC01]"`
 	ExcludeOrgUnits      []string          `koanf:"exclude_org_units" doc:"Leave these org units out, by their ids in the CHT." example:"[OuTraining1]"`

@@ -11,10 +11,11 @@ import (
 	"github.com/cht-dhis2/mediator/config"
 )
 
-// section is a struct of settings as the documentation shows it.
-type section struct {
+// part is a struct of settings as the documentation shows it: a section, or what a list is of.
+type part struct {
 	Key, Doc string
 	Keys     reflect.Type
+	IsList   bool
 }
 
 // docs/configuration.md is made from the tags of the settings, so that it cannot say anything else than they do.
@@ -25,15 +26,18 @@ func TestTheDocumentationIsThatOfTheSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	top := reflect.TypeFor[config.Config]()
-	var lists []section
+	var parts []part
 	for i := range top.NumField() {
 		field := top.Field(i)
-		if isSection(field.Type) {
-			lists = append(lists, section{field.Tag.Get("koanf"), field.Tag.Get("doc"), field.Type.Elem()})
+		switch key, doc := field.Tag.Get("koanf"), field.Tag.Get("doc"); {
+		case isSection(field.Type):
+			parts = append(parts, part{key, doc, field.Type, false})
+		case isList(field.Type):
+			parts = append(parts, part{key, doc, field.Type.Elem(), true})
 		}
 	}
 	var b strings.Builder
-	err := page.Execute(&b, map[string]any{"Top": top, "Lists": lists, "Variables": config.Variables()})
+	err := page.Execute(&b, map[string]any{"Top": top, "Parts": parts, "Variables": config.Variables()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,8 +45,10 @@ func TestTheDocumentationIsThatOfTheSettings(t *testing.T) {
 }
 
 func isSection(of reflect.Type) bool {
-	return of.Kind() == reflect.Slice && of.Elem().Kind() == reflect.Struct
+	return of.Kind() == reflect.Struct && of != reflect.TypeFor[config.Secret]()
 }
+
+func isList(of reflect.Type) bool { return of.Kind() == reflect.Slice && isSection(of.Elem()) }
 
 // table has a row for each key of a struct.
 func table(t *testing.T, of reflect.Type) string {
@@ -55,12 +61,14 @@ func table(t *testing.T, of reflect.Type) string {
 		if key == "" || key == "-" {
 			continue
 		}
-		if doc == "" || example == "" && !isSection(field.Type) {
+		if doc == "" || example == "" && !isSection(field.Type) && !isList(field.Type) {
 			t.Errorf("%s.%s has no doc or no example", of.Name(), field.Name)
 		}
 		switch {
 		case isSection(field.Type):
-			fmt.Fprintf(&b, "| `%s` | list | | %s Required. See [below](#%s). | |\n", key, doc, key)
+			fmt.Fprintf(&b, "| `%s` | section | | %s See [below](#%s). | |\n", key, doc, key)
+		case isList(field.Type):
+			fmt.Fprintf(&b, "| `%s` | list | | %s See [below](#%s). | |\n", key, doc, key)
 		case field.Type == reflect.TypeFor[config.Secret]():
 			fmt.Fprintf(&b, "| `%s` | secret | | %s | |\n", key, doc)
 			fmt.Fprintf(&b, "| `%s_file` | file | | The file that holds the %s. | `%s` |\n", key, key, example)
@@ -93,6 +101,8 @@ func takes(t *testing.T, field reflect.StructField) string {
 		return "text"
 	case reflect.TypeFor[int]():
 		return "number"
+	case reflect.TypeFor[bool]():
+		return "true or false"
 	case reflect.TypeFor[[]string]():
 		return "list"
 	case reflect.TypeFor[map[string]string]():

@@ -20,6 +20,9 @@ func TestTheExampleLoadsAsItStands(t *testing.T) {
 	if got := c.DataSets[0].RenameOrgUnits["OuOldAmani1"]; got != "OuAmaniHC01" {
 		t.Errorf("org-units.csv: got %q, want OuAmaniHC01", got)
 	}
+	if c.OpenHIM.Caller != "openhim" || len(c.Callers) != 2 || c.Notices.SMTPHost == "" || c.DataSets[0].Schedule == "" {
+		t.Errorf("the service: got the caller %q of %d, notices by %q, the schedule %q", c.OpenHIM.Caller, len(c.Callers), c.Notices.SMTPHost, c.DataSets[0].Schedule)
+	}
 	if got := c.DHIS2[0].URL.String(); got != "https://dhis2.example.org/dhis" {
 		t.Errorf("got %s, want an address with a path", got)
 	}
@@ -39,26 +42,32 @@ func TestTheSecretsOfTheExampleSayThatTheyAreNone(t *testing.T) {
 	}
 }
 
-// The example and the default of each key are ones that the key takes.
+// The example of each key is one that the key takes.
 func TestTheExampleOfEachKeyIsAGoodOne(t *testing.T) {
 	t.Parallel()
 	files := map[string]string{"secret": secret, "org-units.csv": "from,to\nOuOldAmani1,OuAmaniHC01\n"}
-	examples := func(of any, without ...string) string {
+	// examples has a line for each key of a struct.
+	examples := func(of any, indent string, without ...string) string {
 		var lines []string
 		for i := range reflect.TypeOf(of).NumField() {
-			tag := reflect.TypeOf(of).Field(i).Tag
-			key, example := tag.Get("koanf"), tag.Get("example")
-			if reflect.TypeOf(of).Field(i).Type == reflect.TypeFor[config.Secret]() {
+			field := reflect.TypeOf(of).Field(i)
+			key, example := field.Tag.Get("koanf"), field.Tag.Get("example")
+			if field.Type == reflect.TypeFor[config.Secret]() {
 				key, example = key+"_file", "secret" // the example is a path of somebody's machine
 			}
-			if key != "-" && !slices.Contains(without, key) {
+			if key != "" && key != "-" && !isList(field.Type) && !isSection(field.Type) && !slices.Contains(without, key) {
 				lines = append(lines, key+": "+example)
 			}
 		}
-		return "  - " + strings.Join(lines, "\n    ") + "\n"
+		return strings.Join(lines, "\n"+indent) + "\n"
 	}
-	files["config.yaml"] = "cht:\n" + examples(config.CHT{}, "ca_file") +
-		"dhis2:\n" + examples(config.DHIS2{}, "ca_file", "username", "password_file") +
-		"data_sets:\n" + examples(config.DataSet{})
+	files["config.yaml"] = examples(config.Config{}, "") +
+		"openhim:\n  " + examples(config.OpenHIM{}, "  ", "ca_file") +
+		"metrics:\n  " + examples(config.Metrics{}, "  ") +
+		"notices:\n  " + examples(config.Notices{}, "  ", "smtp_ca_file") +
+		"callers:\n  - " + examples(config.Caller{}, "    ") +
+		"cht:\n  - " + examples(config.CHT{}, "    ", "ca_file") +
+		"dhis2:\n  - " + examples(config.DHIS2{}, "    ", "ca_file", "username", "password_file") +
+		"data_sets:\n  - " + examples(config.DataSet{}, "    ")
 	load(t, config.Input{File: write(t, files)})
 }

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cht-dhis2/mediator/config"
 )
@@ -116,8 +117,38 @@ func checkComplete(t *testing.T, c *config.Config) {
 	for _, s := range c.DataSets {
 		checkDataSet(t, c, s)
 	}
+	checkService(t, c)
 	if len(c.Effective()) == 0 {
 		t.Error("nothing is in force")
+	}
+}
+
+func checkService(t *testing.T, c *config.Config) {
+	t.Helper()
+	if c.Listen == "" || c.DataDir == "" || c.KeepMonths < 1 || c.QueueLimit < 1 || c.LogLevel == "" || c.LogFormat == "" {
+		t.Error("a setting at the top is not complete")
+	}
+	for _, s := range c.Callers {
+		token, err := s.Token.Reveal()
+		password, err2 := s.Password.Reveal()
+		if s.Name == "" || (s.Username == "") != (password == "") || token == "" && password == "" || err != nil || err2 != nil {
+			t.Errorf("caller %q is not complete", s.Name)
+		}
+	}
+	if him := c.OpenHIM; him.IsSet() {
+		password, err := him.Password.Reveal()
+		if him.URL == nil || him.URL.Host == "" || him.Username == "" || password == "" || err != nil || him.URN == "" || him.Channel == "" {
+			t.Error("openhim is not complete")
+		}
+		if him.Heartbeat < time.Second || him.Heartbeat > 55*time.Second || him.BodyLimit < 256 || him.BodyLimit > 64<<10 {
+			t.Errorf("openhim has the heartbeat %s and the limit %s", him.Heartbeat, him.BodyLimit)
+		}
+		if (him.RouterURL != nil) != (him.ClientID != "") || him.TrustAny && him.Fingerprint != "" {
+			t.Error("openhim has half a client or trusts in two ways")
+		}
+	}
+	if n := c.Notices; n.SMTPHost != "" && (n.From == "" || len(n.To) == 0) || n.WaitingAfter <= 0 {
+		t.Error("notices are not complete")
 	}
 }
 
@@ -133,6 +164,9 @@ func checkDataSet(t *testing.T, c *config.Config, s config.DataSet) {
 		if !slices.ContainsFunc(c.CHT, func(source config.CHT) bool { return source.Name == name }) {
 			t.Errorf("data set %q reads from %q, which is none", s.ID, name)
 		}
+	}
+	if s.FirstAfterDays < 0 || s.RereadDays < s.FirstAfterDays || s.Jitter < 0 || s.Jitter > 12*time.Hour {
+		t.Errorf("data set %q has no good schedule", s.ID)
 	}
 	for _, renamed := range []map[string]string{s.RenameOrgUnits, s.RenameDataElements, s.RenameCombos} {
 		for from, to := range renamed {

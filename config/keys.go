@@ -7,15 +7,18 @@ import (
 	"strings"
 )
 
-// elementType is the type of the things in a list.
-func elementType(key string) reflect.Type {
-	of := reflect.TypeFor[Config]()
-	for i := range of.NumField() {
-		if of.Field(i).Tag.Get("koanf") == key {
-			return of.Field(i).Type.Elem()
-		}
-	}
-	return nil
+// isSection says whether a key holds keys of its own, such as openhim.
+func isSection(of reflect.Type) bool {
+	return of.Kind() == reflect.Struct && of != reflect.TypeFor[Secret]()
+}
+
+// isList says whether a key holds a list of things with keys of their own, such as cht.
+func isList(of reflect.Type) bool { return of.Kind() == reflect.Slice && isSection(of.Elem()) }
+
+// typeAt is the type of what stands at a key at the top, or nil where nothing does.
+func typeAt(key string) reflect.Type {
+	_, types := keysOf(reflect.TypeFor[Config]())
+	return types[key]
 }
 
 // keysOf are the keys of a struct in their order, each with the type of what stands there.
@@ -101,6 +104,9 @@ func shapeList(value any, where string, mistakes *Error) (any, bool) {
 
 // nearest names the known key that looks most like one that is not known.
 func nearest(key string, known []string) string {
+	if len(known) == 0 {
+		return "there is none at all"
+	}
 	best, distance := "", 0
 	for _, candidate := range known {
 		if d := edits(strings.ToLower(key), candidate); best == "" || d < distance {

@@ -11,8 +11,8 @@ import (
 )
 
 // lists are the keys with a list of things, each of which has a name. Inside, a key is built with that name, such as
-// cht.kisumu.url, so that the layers can be laid over each other.
-var lists = []list{{"cht", "name"}, {"dhis2", "name"}, {"data_sets", "id"}}
+// cht.kisumu.url, so that the layers can be laid over each other. That of a section needs none: openhim.api_url.
+var lists = []list{{"cht", "name"}, {"dhis2", "name"}, {"data_sets", "id"}, {"callers", "name"}}
 
 type list struct{ key, name string }
 
@@ -39,38 +39,75 @@ func readFile(path string, mistakes *Error) (string, map[string]any) {
 
 // fromFile makes a layer of a file, and notes the names of the things in its lists.
 func fromFile(path string, tree map[string]any, names map[string][]string, mistakes *Error) layer {
-	l := newLayer()
-	set := func(where, key string, value any, of reflect.Type) {
-		kind, known := checkKey(key, of, where, mistakes)
-		if !known || value == nil { // nothing after the colon is as if the key were not there
-			return
-		}
-		if shaped, ok := shape(value, kind, where+key, mistakes); ok {
-			l.set(where+key, shaped, path)
+	f := fileReader{newLayer(), path, mistakes}
+	for _, key := range sorted(tree) {
+		of, value := typeAt(key), tree[key]
+		switch {
+		case of != nil && isList(of):
+			names[key] = f.list(key, value, of.Elem())
+		case of != nil && isSection(of):
+			f.section(key, value, of)
+		default:
+			f.set("", key, value, reflect.TypeFor[Config]())
 		}
 	}
-	for _, key := range sorted(tree) {
-		at := slices.IndexFunc(lists, func(l list) bool { return l.key == key })
-		if at < 0 {
-			set("", key, tree[key], reflect.TypeFor[Config]())
+	return f.layer
+}
+
+// fileReader takes a file apart.
+type fileReader struct {
+	layer    layer
+	path     string
+	mistakes *Error
+}
+
+// set sets one key of the struct that stands at where.
+func (f fileReader) set(where, key string, value any, of reflect.Type) {
+	kind, known := checkKey(key, of, where, f.mistakes)
+	if !known || value == nil { // nothing after the colon is as if the key were not there
+		return
+	}
+	if shaped, ok := shape(value, kind, where+key, f.mistakes); ok {
+		f.layer.set(where+key, shaped, f.path)
+	}
+}
+
+// section sets the keys of a section.
+func (f fileReader) section(key string, value any, of reflect.Type) {
+	section, ok := value.(map[string]any)
+	if !ok && value != nil {
+		keys, _ := keysOf(of)
+		f.mistakes.add("%s: must have keys and values, as {%s: …}", key, keys[0])
+	}
+	for _, inner := range sorted(section) {
+		f.set(key+".", inner, section[inner], of)
+	}
+}
+
+// list sets the keys of the things of a list, and gives their names.
+func (f fileReader) list(key string, value any, of reflect.Type) []string {
+	l := listAt(key)
+	things, ok := value.([]any)
+	if !ok && value != nil {
+		f.mistakes.add("%s: must be a list, each entry of which begins with - and has a %s", key, l.name)
+	}
+	var names []string
+	for i, item := range things {
+		thing, name := l.entry(item, i, names, f.mistakes)
+		if name == "" {
 			continue
 		}
-		things, ok := tree[key].([]any)
-		if !ok && tree[key] != nil {
-			mistakes.add("%s: must be a list, each entry of which begins with - and has a %s", key, lists[at].name)
-		}
-		for i, item := range things {
-			thing, name := lists[at].entry(item, i, names[key], mistakes)
-			if name == "" {
-				continue
-			}
-			names[key] = append(names[key], name)
-			for _, inner := range sorted(thing) {
-				set(key+"."+name+".", inner, thing[inner], elementType(key))
-			}
+		names = append(names, name)
+		for _, inner := range sorted(thing) {
+			f.set(key+"."+name+".", inner, thing[inner], of)
 		}
 	}
-	return l
+	return names
+}
+
+// listAt is the list at a key.
+func listAt(key string) list {
+	return lists[slices.IndexFunc(lists, func(l list) bool { return l.key == key })]
 }
 
 // entry takes one thing of a list, and its name, which is empty where the thing cannot be used.
@@ -85,7 +122,7 @@ func (l list) entry(item any, i int, others []string, mistakes *Error) (map[stri
 	case name == "":
 		mistakes.add("%s: entry %d has no %s", l.key, i+1, l.name)
 		for _, key := range sorted(thing) {
-			checkKey(key, elementType(l.key), fmt.Sprintf("%s: entry %d: ", l.key, i+1), mistakes)
+			checkKey(key, typeAt(l.key).Elem(), fmt.Sprintf("%s: entry %d: ", l.key, i+1), mistakes)
 		}
 	case l.name == "id" && !uidForm.MatchString(name):
 		mistakes.add("%s: entry %d has the id %q, which is no DHIS2 id: that has eleven letters and digits", l.key, i+1, name)
@@ -109,7 +146,13 @@ func fromEnvironment(environ []string, names map[string][]string, mistakes *Erro
 			continue
 		}
 		v, origin := variables[i], "environment "+name
+		if name == "PORT" { // a number alone, as platforms give it
+			value = ":" + value
+		}
 		if v.kind == "" {
+			if other, twice := l.origins[v.key]; twice {
+				mistakes.add("%s: %s says the same, and only one of them may be there", name, strings.TrimPrefix(other, "environment "))
+			}
 			l.set(v.key, value, origin)
 			continue
 		}
@@ -125,11 +168,19 @@ func fromEnvironment(environ []string, names map[string][]string, mistakes *Erro
 	return l
 }
 
-// variable is a variable of the environment, and the key that it sets for the single server of a kind.
+// variable is a variable of the environment, and the key that it sets; with a kind, for the single server of that kind.
 type variable struct{ name, kind, key string }
 
 var variables = []variable{
+	{"LISTEN", "", "listen"},
+	{"PORT", "", "listen"},
 	{"DATA_DIR", "", "data_dir"},
+	{"OPENHIM_API_URL", "", "openhim.api_url"},
+	{"OPENHIM_USERNAME", "", "openhim.username"},
+	{"OPENHIM_PASSWORD", "", "openhim.password"},
+	{"OPENHIM_PASSWORD_FILE", "", "openhim.password_file"},
+	{"OPENHIM_TRUST_ANY", "", "openhim.trust_any"},
+	{"OPENHIM_URN", "", "openhim.urn"},
 	{"CHT_URL", "cht", "url"},
 	{"CHT_USERNAME", "cht", "username"},
 	{"CHT_PASSWORD", "cht", "password"},
@@ -155,27 +206,44 @@ func fromFlags(set []string, names map[string][]string, mistakes *Error) layer {
 			mistakes.add("--set, number %d: has no =; write it as key=value", i+1)
 			continue
 		}
-		parts := strings.Split(key, ".")
-		at := slices.IndexFunc(lists, func(l list) bool { return l.key == parts[0] })
-		where, of := "", reflect.TypeFor[Config]()
-		switch {
-		case at < 0:
-		case len(names[parts[0]]) == 0:
-			mistakes.add("--set %s: there is nothing under %s to change", key, parts[0])
+		where, of, ok := flagTarget(key, names, mistakes)
+		if !ok {
 			continue
-		case len(parts) != 3 || !slices.Contains(names[parts[0]], parts[1]):
-			mistakes.add("--set %s: write it as %s.%s.key, where %s is one of %s",
-				key, parts[0], strings.ToUpper(lists[at].name), strings.ToUpper(lists[at].name), strings.Join(names[parts[0]], ", "))
-			continue
-		case parts[2] == lists[at].name:
-			mistakes.add("--set %s: the %s cannot be changed", key, parts[2])
-			continue
-		default:
-			where, of = parts[0]+"."+parts[1]+".", elementType(parts[0])
 		}
 		l.setFlag(where, strings.TrimPrefix(key, where), value, of, mistakes)
 	}
 	return l
+}
+
+// flagTarget gives the beginning of a flag's key, as far as the struct that it is about, and the type of that.
+func flagTarget(key string, names map[string][]string, mistakes *Error) (string, reflect.Type, bool) {
+	parts := strings.Split(key, ".")
+	first := parts[0]
+	of := typeAt(first)
+	switch {
+	case of == nil || !isList(of) && !isSection(of):
+		return "", reflect.TypeFor[Config](), true
+	case isSection(of) && len(parts) != 2:
+		keys, _ := keysOf(of)
+		mistakes.add("--set %s: write it as %s.key, such as %s.%s", key, first, first, keys[0])
+		return "", nil, false
+	case isSection(of):
+		return first + ".", of, true
+	case len(names[first]) == 0:
+		mistakes.add("--set %s: there is nothing under %s to change", key, first)
+		return "", nil, false
+	}
+	name := listAt(first).name
+	if len(parts) != 3 || !slices.Contains(names[first], parts[1]) {
+		mistakes.add("--set %s: write it as %s.%s.key, where %s is one of %s",
+			key, first, strings.ToUpper(name), strings.ToUpper(name), strings.Join(names[first], ", "))
+		return "", nil, false
+	}
+	if parts[2] == name {
+		mistakes.add("--set %s: the %s cannot be changed", key, name)
+		return "", nil, false
+	}
+	return first + "." + parts[1] + ".", of.Elem(), true
 }
 
 // setFlag sets one key as a flag says. A list or a map is written as YAML has it in one line.

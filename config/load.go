@@ -112,21 +112,26 @@ func overlay(k *koanf.Koanf, l layer, origins map[string]string) error {
 	return k.Load(confmap.Provider(l.values, "."), nil)
 }
 
-// rivals are the keys that cannot stand beside a key: the same secret in another form, or another way to log in.
+// rivals are the keys that cannot stand beside a key: the same secret in another form (a key that holds no secret has
+// none), or at a DHIS2 another way to log in.
 func rivals(key string) []string {
 	at := strings.LastIndex(key, ".") + 1
 	server, last := key[:at], key[at:]
-	switch last {
+	plain, isFile := strings.CutSuffix(last, "_file")
+	other := server + plain
+	if !isFile {
+		other += "_file"
+	}
+	if !strings.HasPrefix(key, "dhis2.") {
+		return []string{other}
+	}
+	switch plain {
 	case "username":
 		return []string{server + "token", server + "token_file"}
 	case "password":
-		return []string{server + "password_file", server + "token", server + "token_file"}
-	case "password_file":
-		return []string{server + "password", server + "token", server + "token_file"}
+		return []string{other, server + "token", server + "token_file"}
 	case "token":
-		return []string{server + "token_file", server + "username", server + "password", server + "password_file"}
-	case "token_file":
-		return []string{server + "token", server + "username", server + "password", server + "password_file"}
+		return []string{other, server + "username", server + "password", server + "password_file"}
 	default:
 		return nil
 	}
@@ -134,27 +139,40 @@ func rivals(key string) []string {
 
 // decode makes the structs.
 func (c *Config) decode(k *koanf.Koanf, names map[string][]string, mistakes *Error) {
-	c.DataDir = k.String("data_dir")
+	decodeOne(k, "", c, mistakes)
 	for _, name := range names["cht"] {
 		c.CHT = append(c.CHT, CHT{Name: name})
-		decodeOne(k, "cht."+name, &c.CHT[len(c.CHT)-1], mistakes)
+		decodeOne(k, "cht."+name+".", &c.CHT[len(c.CHT)-1], mistakes)
 	}
 	for _, name := range names["dhis2"] {
 		c.DHIS2 = append(c.DHIS2, DHIS2{Name: name})
-		decodeOne(k, "dhis2."+name, &c.DHIS2[len(c.DHIS2)-1], mistakes)
+		decodeOne(k, "dhis2."+name+".", &c.DHIS2[len(c.DHIS2)-1], mistakes)
 	}
 	for _, id := range names["data_sets"] {
 		c.DataSets = append(c.DataSets, DataSet{ID: id})
-		decodeOne(k, "data_sets."+id, &c.DataSets[len(c.DataSets)-1], mistakes)
+		decodeOne(k, "data_sets."+id+".", &c.DataSets[len(c.DataSets)-1], mistakes)
+	}
+	for _, name := range names["callers"] {
+		c.Callers = append(c.Callers, Caller{Name: name})
+		decodeOne(k, "callers."+name+".", &c.Callers[len(c.Callers)-1], mistakes)
 	}
 }
 
-// decodeOne fills in a thing of a list: what was given, else the default.
+// decodeOne fills in the struct whose keys begin with where, and the sections in it: what was given, else the default.
+// Lists stay as they are.
 func decodeOne(k *koanf.Koanf, where string, thing any, mistakes *Error) {
 	value := reflect.ValueOf(thing).Elem()
 	for i := range value.NumField() {
-		tag := value.Type().Field(i).Tag
-		key := where + "." + tag.Get("koanf")
+		tag, of := value.Type().Field(i).Tag, value.Type().Field(i).Type
+		key := tag.Get("koanf")
+		if key == "" || key == "-" || isList(of) {
+			continue
+		}
+		key = where + key
+		if isSection(of) {
+			decodeOne(k, key+".", value.Field(i).Addr().Interface(), mistakes)
+			continue
+		}
 		given := k.Get(key)
 		if secret, ok := value.Field(i).Addr().Interface().(*Secret); ok {
 			*secret = secretOf(key, given, k.Get(key+"_file"), mistakes)
@@ -203,6 +221,11 @@ func setField(field reflect.Value, given any, key string, mistakes *Error) {
 			mistakes.add("%s: %q is no whole number", key, text)
 		}
 		*field = n
+	case *bool:
+		if text != "true" && text != "false" {
+			mistakes.add("%s: %q is neither true nor false", key, text)
+		}
+		*field = text == "true"
 	case *time.Duration:
 		d, err := time.ParseDuration(text)
 		if err != nil {

@@ -52,6 +52,79 @@ func TestAFileGivesTheValuesAsTheProgramUsesThem(t *testing.T) {
 	}
 }
 
+func TestAFileGivesTheSettingsOfTheServiceAsTheProgramUsesThem(t *testing.T) {
+	t.Parallel()
+	c := load(t, config.Input{File: "testdata/good/everything.yaml"})
+	if c.Listen != "127.0.0.1:8070" || !c.Open || c.KeepMonths != 25 || c.QueueLimit != 200 || c.LogLevel != "warn" || c.LogFormat != "json" {
+		t.Errorf("top: got %+v", c)
+	}
+	him := c.OpenHIM
+	if !him.IsSet() || him.URL.String() != "http://openhim:8080/api" || him.RouterURL.String() != "https://openhim:5000" {
+		t.Errorf("openhim: got %t, %s, %s", him.IsSet(), him.URL, him.RouterURL)
+	}
+	if him.Fingerprint != "5f1ad20c7b439e88216df034b9c75e12a4660b93dd782fe1508c374af916cb02" || him.TrustAny {
+		t.Errorf("openhim: got the fingerprint %s, trust_any %t", him.Fingerprint, him.TrustAny)
+	}
+	if him.Port != 18070 || him.Heartbeat != 30*time.Second || him.BodyLimit != 64<<10 || him.Caller != "router" {
+		t.Errorf("openhim: got %d, %s, %s, %s", him.Port, him.Heartbeat, him.BodyLimit, him.Caller)
+	}
+	if diff := cmp.Diff([]string{"his@example.org", "M&E <me@example.org>"}, c.Notices.To); diff != "" || c.Notices.WaitingAfter != 4*time.Hour {
+		t.Errorf("notices: got %s, to (-want +got):\n%s", c.Notices.WaitingAfter, diff)
+	}
+	set := c.DataSets[0]
+	if set.Enabled || !set.Hold || set.Schedule != "0 3 * * 1-5" || set.SendingHours != "20:00-06:00" {
+		t.Errorf("data set: got %t, %t, %s, %s", set.Enabled, set.Hold, set.Schedule, set.SendingHours)
+	}
+	if set.FirstAfterDays != 0 || set.RereadDays != 60 || set.NoticeAfterDays != 0 || set.Jitter != 10*time.Minute {
+		t.Errorf("data set: got %d, %d, %d, %s", set.FirstAfterDays, set.RereadDays, set.NoticeAfterDays, set.Jitter)
+	}
+	for name, held := range map[string]config.Secret{
+		"openhim": him.Password, "client": him.ClientPassword, "caller": c.Callers[0].Password, "second caller": c.Callers[1].Password,
+		"token": c.Callers[1].Token, "token in a file": c.Callers[2].Token, "metrics": c.Metrics.Password, "mail": c.Notices.SMTPPassword,
+	} {
+		if got, err := held.Reveal(); got != secret || err != nil {
+			t.Errorf("secret of %s: got %q, %v", name, got, err)
+		}
+	}
+	if got, err := c.Notices.WebhookURL.Reveal(); got != "https://hooks.example.org/hunter2?thread=1" || err != nil {
+		t.Errorf("webhook: got %q, %v", got, err)
+	}
+}
+
+func TestWithoutTheSectionThereIsNoOpenHIM(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"smallest", "sections-empty"} {
+		c := load(t, config.Input{File: "testdata/good/" + file + ".yaml"})
+		if c.OpenHIM.IsSet() || c.OpenHIM.URL != nil || c.OpenHIM.RouterURL != nil || len(c.Callers) != 0 || c.Open {
+			t.Errorf("%s: got %+v", file, c.OpenHIM)
+		}
+	}
+}
+
+func TestTheCallerNamedOpenHIMIsThatOfItsRoute(t *testing.T) {
+	t.Parallel()
+	c := load(t, config.Input{File: "testdata/good/service.yaml"})
+	if c.OpenHIM.Caller != "openhim" || c.OpenHIM.Channel != "CHT to DHIS2" || c.OpenHIM.URN != "urn:mediator:cht-dhis2" {
+		t.Errorf("got %q, %q, %q", c.OpenHIM.Caller, c.OpenHIM.Channel, c.OpenHIM.URN)
+	}
+}
+
+// The file of settings names none here, so the folder is beside it; without a file it is where the program runs.
+func TestTheDataFolderIsBesideTheFileOfSettings(t *testing.T) {
+	content, err := os.ReadFile("testdata/good/smallest.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := write(t, map[string]string{"config.yaml": string(content), "secret": secret})
+	if got, want := load(t, config.Input{File: file}).DataDir, filepath.Join(filepath.Dir(file), "data"); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	t.Chdir(filepath.Dir(file))
+	if got := load(t, config.Input{}).DataDir; got != "data" {
+		t.Errorf("in the current folder: got %s, want data", got)
+	}
+}
+
 func TestAHigherLayerWins(t *testing.T) {
 	t.Parallel()
 	const file = "testdata/good/everything.yaml"
@@ -105,6 +178,45 @@ func TestAHigherLayerWins(t *testing.T) {
 			"data_sets.DsMchMonth1.include_org_units": "[] (flag --set)",
 			"data_sets.DsMchMonth1.rename_combos":     "{CocOver5xxx: CocOver5yr1} (flag --set)",
 			"data_sets.DsMchMonth1.title":             "[in brackets] (flag --set)",
+		}},
+		{"environment over a section of the file", config.Input{File: file, Environment: []string{
+			"PORT=80", "OPENHIM_API_URL=https://env.example.org", "OPENHIM_USERNAME=env", "OPENHIM_PASSWORD=hunter2", "OPENHIM_URN=urn:env", "OPENHIM_TRUST_ANY=false",
+		}}, map[string]string{
+			"listen":                ":80 (environment PORT)",
+			"openhim.api_url":       "https://env.example.org (environment OPENHIM_API_URL)",
+			"openhim.username":      "env (environment OPENHIM_USERNAME)",
+			"openhim.password":      "<secret> (environment OPENHIM_PASSWORD)",
+			"openhim.password_file": "",
+			"openhim.urn":           "urn:env (environment OPENHIM_URN)",
+			"openhim.trust_any":     "false (environment OPENHIM_TRUST_ANY)",
+			"openhim.heartbeat":     "30s (" + file + ")",
+		}},
+		{"environment making a section", config.Input{File: "testdata/good/smallest.yaml", Environment: []string{
+			"LISTEN=127.0.0.1:80", "OPENHIM_API_URL=http://env.example.org", "OPENHIM_USERNAME=env", "OPENHIM_PASSWORD_FILE=testdata/good/secret", "OPENHIM_TRUST_ANY=true",
+		}}, map[string]string{
+			"listen":                "127.0.0.1:80 (environment LISTEN)",
+			"openhim.api_url":       "http://env.example.org (environment OPENHIM_API_URL)",
+			"openhim.password_file": "<secret> in testdata/good/secret (environment OPENHIM_PASSWORD_FILE)",
+			"openhim.trust_any":     "true (environment OPENHIM_TRUST_ANY)",
+			"openhim.heartbeat":     "20s (default)",
+			"notices.waiting_after": "",
+		}},
+		{"flags over sections", config.Input{File: file, Environment: []string{"OPENHIM_URN=urn:env"}, Set: []string{
+			"open=false", "openhim.urn=urn:flag", "openhim.port=0", "notices.to=[flag@example.org]", "notices.webhook_url_file=testdata/good/secret",
+			"metrics.password=hunter2", "callers.dashboard.username=flag", "callers.dashboard.password=hunter2", "data_sets.DsMchMonth1.enabled=true",
+		}}, map[string]string{
+			"open":                          "false (flag --set)",
+			"openhim.urn":                   "urn:flag (flag --set)",
+			"openhim.port":                  "0 (flag --set)",
+			"notices.to":                    "[flag@example.org] (flag --set)",
+			"notices.webhook_url":           "",
+			"notices.webhook_url_file":      "<secret> in testdata/good/secret (flag --set)",
+			"metrics.password":              "<secret> (flag --set)",
+			"metrics.password_file":         "",
+			"callers.dashboard.username":    "flag (flag --set)",
+			"callers.dashboard.token_file":  "<secret> in testdata/good/secret (" + file + ")",
+			"data_sets.DsMchMonth1.enabled": "true (flag --set)",
+			"data_sets.DsMchMonth1.hold":    "true (" + file + ")",
 		}},
 		{"environment alone, beside a file with the data sets", config.Input{
 			File: write(t, map[string]string{"config.yaml": "data_sets: [{id: DsMchMonth1, first_period: 202601, completeness: off}]"}),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -42,6 +43,9 @@ func readYAML(content []byte) (map[string]any, error) {
 	return tree, nil
 }
 
+// bareAsterisk is an asterisk that refers to nothing, such as that of a cron text without quotes.
+var bareAsterisk = regexp.MustCompile(`^[^#"']*[:-]\s+\*(\W|$)`)
+
 // syntaxError says where the text is no YAML.
 func syntaxError(content []byte, err error) error {
 	text := strings.TrimPrefix(err.Error(), "yaml: ")
@@ -56,6 +60,9 @@ func syntaxError(content []byte, err error) error {
 		return errors.New("a text that begins with * must stand in quotes")
 	}
 	for i, line := range lines {
+		if bareAsterisk.MatchString(line) {
+			return fmt.Errorf("line %d: a text that begins with * must stand in quotes", i+1)
+		}
 		if indent := line[:len(line)-len(strings.TrimLeft(line, " \t"))]; strings.Contains(indent, "\t") {
 			return fmt.Errorf("line %d: begins with a tab; YAML takes spaces only", i+1)
 		}

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +17,7 @@ import (
 	"github.com/cht-dhis2/mediator/config"
 	"github.com/cht-dhis2/mediator/internal/cht"
 	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/mapping"
 	"github.com/cht-dhis2/mediator/internal/transport"
 	"github.com/cht-dhis2/mediator/orchestration"
@@ -33,42 +36,51 @@ type app struct {
 type settingsFlags struct {
 	Config   string   `help:"The configuration file (default: config.yaml, where there is one)." placeholder:"FILE"`
 	Set      []string `help:"Override a setting, such as dhis2.national.url=https://… May be repeated." placeholder:"KEY=VALUE" sep:"none"`
-	LogLevel string   `help:"Log what is at least so grave: debug, info, warn, error." default:"error" enum:"debug,info,warn,error"`
+	LogLevel string   `help:"Log what is at least so grave: debug, info, warn, error. A command logs errors, the service what its settings say." default:"" enum:",debug,info,warn,error"`
 }
 
 func (f settingsFlags) load(a *app) (*config.Config, error) {
 	return config.Load(config.Input{File: f.Config, Environment: a.environ, Set: f.Set})
 }
 
-// submitter joins the packages as the settings say.
+// submitter joins the packages for a command.
 func (f settingsFlags) submitter(a *app) (*orchestration.Submitter, error) {
 	settings, err := f.load(a)
 	if err != nil {
 		return nil, err
 	}
-	log := logrus.New()
-	log.SetOutput(a.stderr)
-	log.SetFormatter(&logrus.TextFormatter{DisableColors: true, FullTimestamp: true})
-	level, err := logrus.ParseLevel(f.LogLevel)
+	log, err := newLog(a, cmp.Or(f.LogLevel, "error"))
 	if err != nil {
 		return nil, err
 	}
-	log.SetLevel(level)
+	return newSubmitter(settings, a, log)
+}
+
+// newLog makes a log on the standard error.
+func newLog(a *app, level string) (*logrus.Entry, error) {
+	log := logrus.New()
+	log.SetOutput(a.stderr)
+	log.SetFormatter(&logrus.TextFormatter{DisableColors: true, FullTimestamp: true})
+	parsed, err := logrus.ParseLevel(level)
+	log.SetLevel(parsed)
+	return logrus.NewEntry(log), err
+}
+
+// newSubmitter joins the packages as the settings say.
+func newSubmitter(settings *config.Config, a *app, log *logrus.Entry) (*orchestration.Submitter, error) {
 	s := &orchestration.Submitter{
 		Sources: map[string]orchestration.Source{}, Destinations: map[string]orchestration.Destination{},
-		SpoolDir: settings.DataDir, Log: logrus.NewEntry(log), Now: a.now,
+		SpoolDir: settings.DataDir, Log: log, Now: a.now, BodyLimit: int(settings.OpenHIM.BodyLimit),
 	}
-	if s.SpoolDir != "" {
-		if err := os.MkdirAll(s.SpoolDir, 0o700); err != nil {
-			return nil, fmt.Errorf("make data_dir: %w", err)
-		}
+	if err := os.MkdirAll(s.SpoolDir, 0o700); err != nil {
+		return nil, fmt.Errorf("make data_dir: %w", err)
 	}
 	for _, server := range settings.CHT {
 		client, err := chtClient(server)
 		if err != nil {
 			return nil, err
 		}
-		s.Sources[server.Name] = orchestration.Source{Name: server.Name, Client: client, Zone: server.Zone}
+		s.Sources[server.Name] = orchestration.Source{Name: server.Name, Client: client, Zone: server.Zone, Limit: server.HeaderTimeout + readLimit}
 	}
 	for _, server := range settings.DHIS2 {
 		client, err := dhis2Client(server)
@@ -85,6 +97,29 @@ func (f settingsFlags) submitter(a *app) (*orchestration.Submitter, error) {
 		s.DataSets = append(s.DataSets, configured)
 	}
 	return s, nil
+}
+
+// readLimit is how long a month may take from its first byte to its last.
+const readLimit = 20 * time.Minute
+
+// remember opens the store of a submitter, for the life of a command. It takes the worker role where nobody has it.
+func remember(a *app, s *orchestration.Submitter) (done func(), err error) {
+	l, err := ledger.Open(a.ctx, ledger.Config{Dir: s.SpoolDir, Now: a.now})
+	if err != nil {
+		return nil, err
+	}
+	done = func() { _ = l.Close() }
+	err = l.TakeRole(a.ctx)
+	var trouble *ledger.Error
+	if errors.As(err, &trouble) && trouble.Kind == ledger.Taken {
+		fmt.Fprintf(a.stderr, "mediator: %s: it carries the submission, and this command follows it\n", trouble.What)
+		err = nil
+	}
+	if err = errors.Join(err, s.Remember(l)); err != nil {
+		done()
+		return nil, err
+	}
+	return done, nil
 }
 
 const userAgent = "cht-dhis2-mediator/" + version
@@ -146,11 +181,23 @@ func dataSet(set config.DataSet) (orchestration.DataSet, error) {
 		SumDataElements: set.SumDataElements, AttributeOptionCombo: set.AttributeOptionCombo,
 		SendEmptyOrgUnits: set.EmptyOrgUnits == "send", DropZeros: set.Zeros == "drop",
 	}
+	if set.Schedule != "" {
+		if _, err := orchestration.ParseCron(set.Schedule); err != nil {
+			return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.schedule: %v", where, err)}}
+		}
+	}
+	if _, err := orchestration.ParseHours(set.SendingHours); err != nil {
+		return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.sending_hours: %v", where, err)}}
+	}
 	if err := rules.Check(); err != nil {
 		return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.%v", where, err)}}
 	}
 	return orchestration.DataSet{
 		ID: set.ID, Title: set.Title, CHT: set.CHT, DHIS2: set.DHIS2, FirstPeriod: first, Rules: rules, ChunkValues: set.ChunkValues,
+		Operation: orchestration.Operation{
+			Enabled: set.Enabled, Schedule: set.Schedule, FirstAfterDays: set.FirstAfterDays, RereadDays: set.RereadDays, Hold: set.Hold,
+			SendingHours: set.SendingHours, Jitter: set.Jitter, NoticeAfterDays: set.NoticeAfterDays,
+		},
 	}, nil
 }
 

@@ -2,14 +2,10 @@ package main
 
 import (
 	"bufio"
-	"encoding/csv"
-	"encoding/json"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 
-	"github.com/cht-dhis2/mediator/internal/mapping"
 	"github.com/cht-dhis2/mediator/orchestration"
 )
 
@@ -76,71 +72,12 @@ func (c exportCommand) write(a *app, plan *orchestration.Plan) error {
 
 func (c exportCommand) writeTo(to io.Writer, plan *orchestration.Plan) error {
 	w := bufio.NewWriter(to)
-	write := writeJSON
+	write := plan.WriteJSON
 	if c.Format == "csv" {
-		write = writeCSV
+		write = plan.WriteCSV
 	}
-	if err := write(w, plan); err != nil {
+	if err := write(w); err != nil {
 		return err
 	}
 	return w.Flush()
-}
-
-type exportedValue struct {
-	DataElement          string `json:"dataElement"`
-	OrgUnit              string `json:"orgUnit"`
-	CategoryOptionCombo  string `json:"categoryOptionCombo,omitempty"`
-	AttributeOptionCombo string `json:"attributeOptionCombo,omitempty"`
-	Value                string `json:"value"`
-	Comment              string `json:"comment,omitempty"`
-}
-
-func writeJSON(w *bufio.Writer, plan *orchestration.Plan) error {
-	if _, err := fmt.Fprintf(w, "{\"dataSet\":%q,\"period\":%q,\"dataValues\":[", plan.Report().DataSet, plan.Period()); err != nil {
-		return err
-	}
-	between := "\n"
-	err := plan.Values(func(v mapping.Value) error {
-		text, err := json.Marshal(exportedValue{v.DataElement, v.OrgUnit, v.CategoryOptionCombo, v.AttributeOptionCombo, v.Value, v.Comment})
-		if err == nil {
-			_, err = fmt.Fprintf(w, "%s%s", between, text)
-		}
-		between = ",\n"
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	_, err = w.WriteString("\n]}\n")
-	return err
-}
-
-// writeCSV writes the columns that every DHIS2 reads, up to 2.42 by their places and from 2.43 on by their names. An
-// empty combo is the default one. Without comments there are only the columns up to the value.
-func writeCSV(w *bufio.Writer, plan *orchestration.Plan) error {
-	columns := 6
-	err := plan.Values(func(v mapping.Value) error {
-		if v.Comment != "" {
-			columns = 9
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	out := csv.NewWriter(w)
-	heading := []string{"dataelement", "period", "orgunit", "categoryoptioncombo", "attributeoptioncombo", "value", "storedby", "lastupdated", "comment"}
-	if err := out.Write(heading[:columns]); err != nil {
-		return err
-	}
-	period := plan.Period().String()
-	err = plan.Values(func(v mapping.Value) error {
-		row := []string{v.DataElement, period, v.OrgUnit, v.CategoryOptionCombo, v.AttributeOptionCombo, v.Value, "", "", v.Comment}
-		return out.Write(row[:columns])
-	})
-	out.Flush()
-	if err == nil {
-		err = out.Error()
-	}
-	return err
 }

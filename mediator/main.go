@@ -127,9 +127,7 @@ func (a *app) ended(err error) int {
 	switch {
 	case errors.As(err, &usage), errors.As(err, &settings):
 		return exitUsage
-	case errors.Is(err, context.Canceled):
-		return exitStopped
 	default:
-		return exitFault
+		return exitCode(orchestration.ReasonOf(err))
 	}
 }

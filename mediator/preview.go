@@ -1,9 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"encoding/json"
 	"fmt"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -55,7 +52,7 @@ func (c previewCommand) show(a *app, plan *orchestration.Plan, report orchestrat
 		if report.Error != "" {
 			a.say(report)
 		}
-		return previewJSON(a, plan, report)
+		return plan.WritePreview(a.stdout)
 	}
 	if err := a.print(report, false, c.Each); err != nil {
 		return err
@@ -76,39 +73,4 @@ func (c previewCommand) show(a *app, plan *orchestration.Plan, report orchestrat
 	})
 	t.Render()
 	return err
-}
-
-// previewValue is a value in the JSON of a preview.
-type previewValue struct {
-	OrgUnit              string `json:"org_unit"`
-	DataElement          string `json:"data_element"`
-	CategoryOptionCombo  string `json:"category_option_combo"`
-	AttributeOptionCombo string `json:"attribute_option_combo"`
-	Value                string `json:"value"`
-	Comment              string `json:"comment,omitempty"`
-}
-
-// previewJSON writes the report with one more field, the values, which are written one by one.
-func previewJSON(a *app, plan *orchestration.Plan, report orchestration.Report) error {
-	head, err := json.Marshal(report)
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriter(a.stdout)
-	_, _ = w.Write(bytes.TrimSuffix(head, []byte("}")))
-	_, _ = w.WriteString(`,"values":[`)
-	between := ""
-	err = plan.Values(func(v mapping.Value) error {
-		text, err := json.Marshal(previewValue{v.OrgUnit, v.DataElement, v.CategoryOptionCombo, v.AttributeOptionCombo, v.Value, v.Comment})
-		if err == nil {
-			_, err = fmt.Fprintf(w, "%s%s", between, text)
-		}
-		between = ","
-		return err
-	})
-	_, _ = w.WriteString("]}\n")
-	if err != nil {
-		return err
-	}
-	return w.Flush()
 }

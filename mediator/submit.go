@@ -1,6 +1,9 @@
 package main
 
 import (
+	"fmt"
+
+	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/orchestration"
 )
 
@@ -22,6 +25,11 @@ func (c submitCommand) Run(a *app) error {
 		return err
 	}
 	s.Wait = c.Wait
+	done, err := remember(a, s)
+	if err != nil {
+		return err
+	}
+	defer done()
 	var reasons []orchestration.Reason
 	for _, request := range requests {
 		request.DryRun = c.DryRun
@@ -38,9 +46,36 @@ func (c submitCommand) Run(a *app) error {
 		if err := a.print(report, c.JSON, c.Each); err != nil {
 			return err
 		}
-		reasons = append(reasons, report.Reason)
+		reasons = append(reasons, reasonOf(report))
 	}
-	return endWith(gravest(reasons))
+	if err := endWith(gravest(reasons)); err != nil || !s.Ledger.HasRole() {
+		return err
+	}
+	return c.takeUp(a, s)
+}
+
+// takeUp carries on with what a killed process has left in the middle.
+func (submitCommand) takeUp(a *app, s *orchestration.Submitter) error {
+	s.Watch = nil
+	ids, err := s.TakeUp(a.ctx)
+	for _, id := range ids {
+		fmt.Fprintf(a.stderr, "mediator: submission %s, which was left in the middle, is carried through too\n", id)
+	}
+	return err
+}
+
+// reasonOf is the reason for the exit code: one that the service still carries has not been accepted yet.
+func reasonOf(r orchestration.Report) orchestration.Reason {
+	switch {
+	case r.Reason != "":
+		return r.Reason
+	case r.State == ledger.Held:
+		return orchestration.NothingAccepted
+	case !r.State.Ended():
+		return orchestration.DHIS2Unavailable
+	default:
+		return ""
+	}
 }
 
 // print prints a report for a machine or for a person. What ended it early is said on the standard error too.

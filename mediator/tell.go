@@ -13,6 +13,7 @@ import (
 
 	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/issue"
+	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/orchestration"
 )
 
@@ -58,7 +59,7 @@ func (a *app) tell(r orchestration.Report, each bool) error {
 		{"accepted", c.Accepted, "DHIS2 took them"},
 		{"refused", c.Refused, "DHIS2 did not take them, see the reasons below"},
 		{"unknown", c.Unknown, "nobody can say whether DHIS2 holds them"},
-		{"unsent", c.Unsent, map[bool]string{true: "would be sent", false: "not sent"}[r.State == orchestration.Ready]},
+		{"unsent", c.Unsent, map[bool]string{true: "would be sent", false: "not sent"}[r.State == ledger.Ready]},
 	} {
 		if line.count > 0 || line.name == "fetched" {
 			t.AppendRow(table.Row{line.name, line.count, line.means})
@@ -81,20 +82,28 @@ func headline(r orchestration.Report) string {
 	}
 	u := r.OrgUnits
 	switch r.State {
-	case orchestration.Ready:
+	case ledger.Ready:
 		return fmt.Sprintf("ready: %d values of %d org units would be sent", r.Counts.Unsent, u.Unsent)
-	case orchestration.Accepted:
+	case ledger.Accepted:
 		return fmt.Sprintf("accepted: all %d values of %d org units arrived%s", r.Counts.Accepted, u.Accepted, dry)
-	case orchestration.Unchanged:
+	case ledger.Unchanged:
 		return "unchanged: there was nothing to send"
-	case orchestration.PartlyAccepted:
+	case ledger.PartlyAccepted:
 		return fmt.Sprintf("partly accepted: %d of %d values arrived, all of %d org units and some of %d%s", r.Counts.Accepted, r.Counts.Fetched-r.Counts.Dropped, u.Accepted, u.PartlyAccepted, dry)
-	case orchestration.Refused:
+	case ledger.Refused:
 		return "refused: nothing was accepted" + dry
-	case orchestration.Cancelled:
+	case ledger.Cancelled:
 		return fmt.Sprintf("stopped: %d values were accepted before, %d were not sent", r.Counts.Accepted, r.Counts.Unsent)
-	default:
+	case ledger.Held:
+		return fmt.Sprintf("held: %d values of %d org units wait for approval: mediator approve %s", r.Counts.Held, u.Held, r.ID)
+	case ledger.Failed:
 		return fmt.Sprintf("failed: %d values were accepted, of %d nobody knows, %d were not sent", r.Counts.Accepted, r.Counts.Unknown, r.Counts.Unsent)
+	default:
+		waits := ""
+		if r.WaitingFor != "" {
+			waits = ", waiting: " + r.WaitingFor
+		}
+		return fmt.Sprintf("%s: the service goes on with it%s", r.State, waits)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/mapping"
 )
 
@@ -80,6 +81,18 @@ func (c *content) seal() error {
 	}
 	c.writer = nil
 	return nil
+}
+
+// all gives the parts as the ledger stores them. The values of one are good until the next one.
+func (c *content) all(yield func(ledger.Part, error) bool) {
+	var values []dhis2.DataValue
+	for _, p := range c.parts {
+		var err error
+		values, err = c.values(values[:0], p)
+		if !yield(ledger.Part{AttributeOptionCombo: p.attributeOptionCombo, OrgUnit: p.orgUnit, Values: values}, err) {
+			return
+		}
+	}
 }
 
 // values reads the parts, one after the other, behind what into holds.

@@ -1,15 +1,18 @@
 package orchestration
 
 import (
-	"cmp"
 	"context"
+	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/cht"
 	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/issue"
+	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/mapping"
 )
 
@@ -17,11 +20,12 @@ import (
 type Plan struct {
 	parties
 
-	request Request
-	period  dhis2.Period
-	server  dhis2.Server
-	content *content
-	tally   *tally
+	request  Request
+	period   dhis2.Period
+	server   dhis2.Server
+	content  *content
+	tally    *tally
+	evidence *evidence
 	// patience is for the whole of the submission.
 	patience *patience
 }
@@ -59,58 +63,58 @@ func (p *Plan) Values(yield func(mapping.Value) error) error {
 	return nil
 }
 
-// Prepare reads the month from the CHT, applies the rules and writes down what is to be sent. Nothing is sent. The error
-// is for a request that can mean nothing; every other failure is in the plan's report. The caller closes the plan.
+// Prepare reads the month from the CHT, applies the rules and writes down what is to be sent. Nothing is sent and nothing
+// is remembered. The error is for a request that can mean nothing; every other failure is in the plan's report. The caller
+// closes the plan.
 func (s *Submitter) Prepare(ctx context.Context, r Request) (*Plan, error) {
-	who, err := s.parties(r)
+	who, err := s.parties(r.DataSet, r.CHT)
 	if err != nil {
 		return nil, err
 	}
 	if err := CheckPeriod(r.Period); err != nil {
 		return nil, err
 	}
-	p := &Plan{parties: who, request: r, patience: s.newPatience(), tally: newTally(Report{
-		ID: newID(), DataSet: r.DataSet, Title: who.set.Title, Period: r.Period, CHT: r.CHT, DHIS2: who.set.DHIS2,
-		State: Ready, DryRun: r.DryRun, RequestedBy: r.RequestedBy,
-	})}
-	defer func() { p.tally.rules(p.set.Rules) }()
-	if down := s.isDown(who.to.Name); down != nil {
-		p.tally.fail(*down)
-		return p, nil
-	}
+	p := s.newPlan(newID(), who, r)
+	p.patience = s.newPatience()
 	if err := s.prepare(ctx, p); err != nil {
-		s.noteDown(who.to.Name, err)
-		var check *blockedError
-		if errors.As(err, &check) {
-			p.tally.issues.Add(check.Issue)
-		}
-		p.tally.fail(failureOf(err))
+		p.fail(err)
 	}
 	return p, nil
 }
 
+func newID() string { return strings.ToLower(rand.Text()) }
+
+func (s *Submitter) newPlan(id string, who parties, r Request) *Plan {
+	return &Plan{
+		parties: who, request: r, patience: &patience{submitter: s}, evidence: newEvidence(s.BodyLimit),
+		tally: newTally(Report{
+			ID: id, DataSet: r.DataSet, Title: who.set.Title, Period: r.Period, CHT: r.CHT, DHIS2: who.set.DHIS2,
+			State: ledger.Ready, DryRun: r.DryRun, RequestedBy: r.RequestedBy,
+		}),
+	}
+}
+
+// fail takes in why the plan cannot be sent.
+func (p *Plan) fail(err error) {
+	var check *blockedError
+	if errors.As(err, &check) {
+		p.tally.issues.Add(check.Issue)
+	}
+	f := failureOf(err)
+	p.tally.failure = &f
+}
+
+// prepare asks whoever has to be asked, and leaves the content in the plan.
 func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
-	var set dhis2.DataSet
-	err := p.patience.with(ctx, "DHIS2", func() (err error) {
-		if p.server, err = p.to.Client.Server(ctx); err != nil {
-			return err
-		}
-		p.tally.report.Dialect = string(p.server.Dialect)
-		if err := dhis2.CheckCalendar(p.server.Calendar); err != nil {
-			return blocked("calendar", "this version of the mediator sends to servers with the ISO calendar only", "%v", err)
-		}
-		set, err = p.to.Client.DataSet(ctx, p.set.ID)
-		return err
-	})
+	defer func() { p.tally.rules(p.set.Rules) }()
+	set, err := s.askDHIS2(ctx, p)
 	if err != nil {
 		return err
 	}
-	if !set.CanWrite {
-		return blocked("data_set_not_writable", "share the data set with the account (capture data) in DHIS2", "the account may not write data of data set %s", set.ID)
-	}
 	var settings *cht.Settings
 	err = p.patience.with(ctx, "the CHT", func() (err error) {
-		settings, err = p.from.Client.Settings(ctx)
+		settings, err = p.from.Client.Settings(p.evidence.call(ctx, "Read the settings of CHT "+p.from.Name))
+		s.contacted("CHT "+p.from.Name, err)
 		return err
 	})
 	if err != nil {
@@ -119,7 +123,8 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	if err := settings.Check(p.set.ID); err != nil {
 		return err
 	}
-	if p.period, err = s.resolve(p, set, settings); err != nil {
+	s.keepCalendar(ctx, p.from, settings)
+	if p.period, err = s.check(p, set, settings); err != nil {
 		return err
 	}
 	p.tally.report.Period = p.period.String()
@@ -128,6 +133,7 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	var gathered *gathering
 	err = p.patience.with(ctx, "the CHT", func() (err error) {
 		gathered, err = s.fetch(ctx, p, rules)
+		s.contacted("CHT "+p.from.Name, err)
 		return err
 	})
 	if err != nil {
@@ -138,20 +144,41 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	return s.settle(p, gathered, rules)
 }
 
-// resolve finds the period and makes sure that it may be sent.
-func (s *Submitter) resolve(p *Plan, set dhis2.DataSet, settings *cht.Settings) (dhis2.Period, error) {
+// askDHIS2 asks the server for its dialect and for the data set, and makes sure that it can take it.
+func (s *Submitter) askDHIS2(ctx context.Context, p *Plan) (set dhis2.DataSet, err error) {
+	if err := s.isDown(p.to.Name); err != nil {
+		return set, err
+	}
+	err = p.patience.with(ctx, "DHIS2", func() (err error) {
+		defer func() { s.contacted("DHIS2 "+p.to.Name, err) }()
+		if p.server, err = p.to.Client.Server(p.evidence.call(ctx, "Ask DHIS2 "+p.to.Name+" for its version")); err != nil {
+			return err
+		}
+		p.tally.report.Dialect = string(p.server.Dialect)
+		if err := dhis2.CheckCalendar(p.server.Calendar); err != nil {
+			return blocked("calendar", "this version of the mediator sends to servers with the ISO calendar only", "%v", err)
+		}
+		set, err = p.to.Client.DataSet(p.evidence.call(ctx, "Read data set "+p.set.ID+" from DHIS2 "+p.to.Name), p.set.ID)
+		return err
+	})
+	s.noteDown(p.to.Name, err)
+	if err == nil {
+		s.keepExpiry(ctx, p.to.Name, set)
+	}
+	if err == nil && !set.CanWrite {
+		err = blocked("data_set_not_writable", "share the data set with the account (capture data) in DHIS2", "the account may not write data of data set %s", set.ID)
+	}
+	return set, err
+}
+
+// check finds the period, where that is left to the CHT, and makes sure that it may be sent.
+func (s *Submitter) check(p *Plan, set dhis2.DataSet, settings *cht.Settings) (dhis2.Period, error) {
 	if set.PeriodType != dhis2.Monthly {
 		return dhis2.Period{}, blocked("period_type", "send a data set of the Monthly period type, or change it in DHIS2", "data set %s is %s in DHIS2, and the CHT's export counts in months", set.ID, set.PeriodType)
 	}
-	now, zone := s.now(), p.from.Zone
-	if zone == nil {
-		zone = time.UTC
-	}
+	now, zone := s.now(), p.from.zone()
 	if p.request.Period == LatestClosed {
-		period, err := dhis2.LatestClosed(dhis2.Monthly, now.In(zone).AddDate(0, 2, 0))
-		for err == nil && !settings.Closed(monthOf(period), now, zone) {
-			period = period.Previous()
-		}
+		period, err := latestClosed(settings, now, zone)
 		if err != nil {
 			return dhis2.Period{}, err
 		}
@@ -183,10 +210,6 @@ func (p *Plan) mayBeSent(period dhis2.Period, settings *cht.Settings) error {
 	return nil
 }
 
-func monthOf(p dhis2.Period) cht.Month {
-	return cht.Month{Year: p.First().Year(), Month: p.First().Month()}
-}
-
 // gathering is what fetch leaves: the cells by org unit, and what was found on the way.
 type gathering struct {
 	spool *spool
@@ -209,7 +232,7 @@ func (s *Submitter) fetch(ctx context.Context, p *Plan, rules *mapping.Mapping) 
 	// CHT's answer always has completeDate, the day of the request: it says nothing of completeness and is not sent.
 	g := &gathering{spool: spool, dropped: map[string]int{}, extras: map[string]int{"completeDate": 1}}
 	wanted := wantedOrgUnits(p.request.OrgUnits)
-	err = p.from.Client.Export(ctx, p.set.ID, monthOf(p.period), func(v *cht.Value) error {
+	err = p.from.Client.Export(p.evidence.call(ctx, fmt.Sprintf("Fetch %s from CHT %s", p.period, p.from.Name)), p.set.ID, monthOf(p.period), func(v *cht.Value) error {
 		if v.Index%progressEvery == 0 {
 			s.watch(Progress{Step: "fetch", Done: v.Index})
 		}
@@ -307,113 +330,125 @@ func (s *Submitter) settle(p *Plan, g *gathering, rules *mapping.Mapping) error 
 			Text: "every value is zero or left out by a rule, so nothing is sent", Remedy: "check that phones have synced for this month, and the rules of the data set",
 		}})
 	}
-	if err := p.content.seal(); err != nil {
+	return p.content.seal()
+}
+
+// prepareLimit is how long preparing may take where the source sets no limit.
+const prepareLimit = 20 * time.Minute
+
+// prepareStored does the step prepare of a stored submission.
+func (s *Submitter) prepareStored(ctx context.Context, sub ledger.Submission) (*pause, error) {
+	who, err := s.parties(sub.DataSet, sub.CHT)
+	if err != nil { // the configuration is another one by now
+		f := failureOf(err)
+		f.reason = Configuration
+		return nil, s.finish(ctx, sub.ID, &f)
+	}
+	done, err := s.read(ctx, sub.CHT)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if err := s.Ledger.Advance(ctx, sub.ID, ledger.Preparing, nil); err != nil {
+		return nil, err
+	}
+	p := s.newPlan(sub.ID, who, Request{
+		DataSet: sub.DataSet, Period: sub.Period.String(), CHT: sub.CHT, OrgUnits: sub.OrgUnits, DryRun: sub.DryRun, RequestedBy: sub.RequestedBy,
+	})
+	defer p.Close()
+	limit := who.from.Limit
+	if limit == 0 {
+		limit = prepareLimit
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	started := time.Now()
+	err = s.prepare(limited, p)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if wait := pauseOf(err); wait != nil {
+		wait.spent = time.Since(started)
+		if wait.waitsFor(sub.Key) == sub.WaitingFor {
+			return wait, nil
+		}
+		return wait, s.Ledger.AddExchanges(ctx, sub.ID, prepareStep, p.evidence.json())
+	}
+	if err != nil {
+		p.fail(err)
+	}
+	if err := s.Ledger.AddExchanges(ctx, sub.ID, prepareStep, p.evidence.json()); err != nil {
+		return nil, err
+	}
+	return nil, s.store(ctx, sub, p)
+}
+
+// read waits for a turn to read from a source, of which there is one at a time, and a few in all.
+func (s *Submitter) read(ctx context.Context, source string) (done func(), err error) {
+	s.mu.Lock()
+	if s.reading == nil {
+		s.reading = map[string]chan struct{}{"": make(chan struct{}, readers)}
+	}
+	if s.reading[source] == nil {
+		s.reading[source] = make(chan struct{}, 1)
+	}
+	own, all := s.reading[source], s.reading[""]
+	s.mu.Unlock()
+	select {
+	case own <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	select {
+	case all <- struct{}{}:
+		return func() { <-all; <-own }, nil
+	case <-ctx.Done():
+		<-own
+		return nil, ctx.Err()
+	}
+}
+
+// facts is what preparing knows of itself and is told later.
+type facts struct {
+	Rules []RuleUse `json:"rules"`
+	// Version is DHIS2's.
+	Version string `json:"version,omitempty"`
+}
+
+// store leaves what a plan holds, with the job that goes on with it.
+func (s *Submitter) store(ctx context.Context, sub ledger.Submission, p *Plan) error {
+	text, err := json.Marshal(facts{Rules: p.tally.report.Rules, Version: p.server.Version})
+	if err != nil {
 		return err
 	}
-	return s.claimOrgUnits(p)
-}
-
-// claimOrgUnits refuses an org unit that another source of the same data set sent before, in the life of this Submitter:
-// the second would overwrite the first.
-func (s *Submitter) claimOrgUnits(p *Plan) error {
-	if len(p.set.CHT) < 2 {
-		return nil
+	l := ledger.Preparation{
+		Dialect: p.tally.report.Dialect, Facts: text, Issues: p.tally.issues.Items(), IssuesTotal: p.tally.issues.Total(),
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.claimed == nil {
-		s.claimed = map[claim]string{}
-	}
-	for _, at := range p.content.parts {
-		key := claim{p.set.ID, p.period, at.attributeOptionCombo, at.orgUnit}
-		if other, taken := s.claimed[key]; taken && other != p.from.Name {
-			return blocked("org_unit_of_two_sources", "let only one of the sources have the org unit: exclude or rename it for the other, in a data set of its own", "org unit %s comes from %s and from %s, and the second would overwrite the first", at.orgUnit, other, p.from.Name)
-		}
-		s.claimed[key] = p.from.Name
-	}
-	return nil
-}
-
-// claim is an org unit's part of a data set and period.
-type claim struct {
-	dataSet                       string
-	period                        dhis2.Period
-	attributeOptionCombo, orgUnit string
-}
-
-// isDown gives what stopped an earlier submission to a DHIS2 for all that follow, nil where nothing did.
-func (s *Submitter) isDown(destination string) *failure {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f, ok := s.down[destination]; ok {
-		return &f
-	}
-	return nil
-}
-
-// noteDown remembers that a DHIS2 refused the account or is none at all. To ask again with each source would lock the
-// account.
-func (s *Submitter) noteDown(destination string, err error) {
-	var known *dhis2.Error
-	if !errors.As(err, &known) || known.Kind != dhis2.Credentials && known.Kind != dhis2.Unusable {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.down == nil {
-		s.down = map[string]failure{}
-	}
-	s.down[destination] = failureOf(err)
-}
-
-// patience is how long one submission may still wait for servers that are away.
-type patience struct {
-	submitter *Submitter
-	left      time.Duration
-	next      time.Duration
-}
-
-const firstPause = 5 * time.Second
-
-func (s *Submitter) newPatience() *patience {
-	return &patience{submitter: s, left: s.Wait, next: firstPause}
-}
-
-// with calls f, again after growing pauses while it fails with what may pass. A call that fails uses up patience too.
-func (p *patience) with(ctx context.Context, server string, f func() error) error {
-	for {
-		started := time.Now()
-		err := f()
-		if err != nil {
-			p.left -= time.Since(started)
-		}
-		if err == nil || !mayPass(err) || !p.pause(ctx, 0, server+" is away") {
-			return cmp.Or(ctx.Err(), err) // who stopped it wants to hear that it was stopped
+	next := concludeStep
+	counts := p.tally.report.Counts
+	switch {
+	case p.tally.failure != nil:
+		l.State, l.Reason = p.tally.failure.state, string(p.tally.failure.reason)
+		l.Error, l.Remedy = p.tally.failure.text, p.tally.failure.remedy
+	case counts.Unsent == 0:
+		end := endOf(counts, nil)
+		l.State, l.Reason, l.Counts, l.OrgUnits = end.State, end.Reason, counts, p.tally.outcomes
+	default:
+		l.State, l.Counts, l.OrgUnits, l.Content = ledger.Ready, counts, p.tally.outcomes, p.content.all
+		next = sendStep
+		if s.Operation(sub.DataSet).Hold && !sub.DryRun {
+			l.State = ledger.Held
 		}
 	}
-}
-
-// pause waits, at least as long as least says, and says whether there was patience left to do so.
-func (p *patience) pause(ctx context.Context, least time.Duration, why string) bool {
-	if p.left <= 0 || least > p.left || ctx.Err() != nil {
-		return false
+	err = s.Ledger.Prepared(ctx, sub.ID, l, s.jobs.next(next))
+	var shared *ledger.SharedError
+	if errors.As(err, &shared) {
+		p.fail(blocked("org_unit_of_two_sources", "let only one of the sources have the org unit: exclude or rename it for the other, in a data set of its own",
+			"org unit %s comes from %s and from %s, and the second would overwrite the first", shared.OrgUnit, shared.CHT, sub.CHT))
+		return s.store(ctx, sub, p)
 	}
-	wait := max(least, min(p.next, p.left))
-	p.left -= wait
-	p.next *= 2
-	p.submitter.watch(Progress{Waiting: fmt.Sprintf("%s, next try in %s", why, wait.Round(time.Second))})
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
+	if err == nil {
+		s.log(sub.ID, sub.Key).WithField("state", string(l.State)).WithField("fetched", counts.Fetched).WithField("left_behind", counts.Quarantined).Info("submission is prepared")
 	}
-}
-
-func mayPass(err error) bool {
-	var source *cht.Error
-	var destination *dhis2.Error
-	return errors.As(err, &source) && source.Temporary || errors.As(err, &destination) && destination.Temporary
+	return err
 }

@@ -2,27 +2,15 @@ package orchestration
 
 import (
 	"cmp"
+	"context"
+	"encoding/json"
 	"maps"
 	"slices"
+	"time"
 
-	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/issue"
+	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/mapping"
-)
-
-// State is where a submission stands, or how it ended.
-type State string
-
-// The states.
-const (
-	// Ready is a submission that is prepared and not sent: what a preview shows.
-	Ready          State = "ready"
-	Accepted       State = "accepted"
-	Unchanged      State = "unchanged"
-	PartlyAccepted State = "partly_accepted"
-	Refused        State = "refused"
-	Failed         State = "failed"
-	Cancelled      State = "cancelled"
 )
 
 // Reason says why a submission did not end with everything accepted. It is a closed set, and decides the exit code.
@@ -48,21 +36,6 @@ const (
 	Stopped Reason = "cancelled"
 )
 
-// Counts are of cells as they come out of the transform. Each fetched cell is in exactly one of the others.
-type Counts struct {
-	Fetched     int `json:"fetched"`
-	Dropped     int `json:"dropped"`
-	Quarantined int `json:"quarantined"`
-	Unchanged   int `json:"unchanged"`
-	Held        int `json:"held"`
-	Accepted    int `json:"accepted"`
-	Refused     int `json:"refused"`
-	// Unknown: nobody can say whether DHIS2 holds it.
-	Unknown int `json:"unknown"`
-	// Unsent: not tried, or known not to have been taken in.
-	Unsent int `json:"unsent"`
-}
-
 // OrgUnitCounts are of org units, each in the state in which it ended.
 type OrgUnitCounts struct {
 	Accepted       int `json:"accepted"`
@@ -81,6 +54,8 @@ type OrgUnitResult struct {
 	State       string `json:"state"`
 	Dropped     int    `json:"dropped,omitempty"`
 	Quarantined int    `json:"quarantined,omitempty"`
+	Unchanged   int    `json:"unchanged,omitempty"`
+	Held        int    `json:"held,omitempty"`
 	Accepted    int    `json:"accepted,omitempty"`
 	Refused     int    `json:"refused,omitempty"`
 	Unknown     int    `json:"unknown,omitempty"`
@@ -104,23 +79,34 @@ type RefusedCell struct {
 
 // Report is the truth about one submission, in the form in which the program prints it.
 type Report struct {
-	ID          string `json:"id"`
-	DataSet     string `json:"data_set"`
-	Title       string `json:"title,omitempty"`
-	Period      string `json:"period"`
-	CHT         string `json:"cht"`
-	DHIS2       string `json:"dhis2"`
-	Dialect     string `json:"dialect"`
-	State       State  `json:"state"`
-	DryRun      bool   `json:"dry_run,omitempty"`
-	RequestedBy string `json:"requested_by"`
+	ID          string       `json:"id"`
+	DataSet     string       `json:"data_set"`
+	Title       string       `json:"title,omitempty"`
+	Period      string       `json:"period"`
+	CHT         string       `json:"cht"`
+	DHIS2       string       `json:"dhis2"`
+	Dialect     string       `json:"dialect"`
+	State       ledger.State `json:"state"`
+	DryRun      bool         `json:"dry_run,omitempty"`
+	RequestedBy string       `json:"requested_by"`
+
+	// Times are left out where they have not come; all of them in a preview.
+	CreatedAt *time.Time `json:"created_at,omitempty"`
+	EndedAt   *time.Time `json:"ended_at,omitempty"`
+	// WaitingFor says what an unfinished submission waits for, since when.
+	WaitingFor   string     `json:"waiting_for,omitempty"`
+	WaitingSince *time.Time `json:"waiting_since,omitempty"`
+	CancelledBy  string     `json:"cancelled_by,omitempty"`
+	Retries      int        `json:"retries,omitempty"`
+	// ThinnedAt is when the lists were removed for their age; the counts stay.
+	ThinnedAt *time.Time `json:"thinned_at,omitempty"`
 
 	// Reason is empty where everything was accepted. Error and Remedy tell what ended the submission early.
 	Reason Reason `json:"reason,omitempty"`
 	Error  string `json:"error,omitempty"`
 	Remedy string `json:"remedy,omitempty"`
 
-	Counts   Counts        `json:"counts"`
+	Counts   ledger.Counts `json:"counts"`
 	OrgUnits OrgUnitCounts `json:"org_units"`
 	// The lists hold the first issue.ListLimit entries; the totals say how many there are.
 	Refused      []RefusedCell   `json:"refused"`
@@ -131,6 +117,27 @@ type Report struct {
 	ResultsTotal int             `json:"results_total"`
 	// Rules are those in force, in the order in which they are applied.
 	Rules []RuleUse `json:"rules"`
+	// Chunks are the requests that were sent; there are none in a preview.
+	Chunks      []ChunkReport `json:"chunks,omitempty"`
+	ChunksTotal int           `json:"chunks_total,omitempty"`
+}
+
+// ChunkReport is one request with a part of the content.
+type ChunkReport struct {
+	Chunk int `json:"chunk"`
+	// FirstOrgUnit and LastOrgUnit count the org units of the content, from 1.
+	FirstOrgUnit int               `json:"first_org_unit"`
+	LastOrgUnit  int               `json:"last_org_unit"`
+	Values       int               `json:"values"`
+	State        ledger.ChunkState `json:"state"`
+	Attempts     int               `json:"attempts"`
+	Accepted     int               `json:"accepted"`
+	Refused      int               `json:"refused"`
+	SentAt       time.Time         `json:"sent_at"`
+	AnsweredAt   *time.Time        `json:"answered_at,omitempty"`
+	Failure      string            `json:"failure,omitempty"`
+	// Digest is the SHA-256 of the text that was sent.
+	Digest string `json:"digest"`
 }
 
 // RuleUse is a rule of the data set, what it is set to, and how many values it touched.
@@ -140,15 +147,13 @@ type RuleUse struct {
 	Values  int    `json:"values"`
 }
 
-// tally gathers a report while a submission goes on. Everything in it is bounded but the org units.
+// tally gathers what preparing finds. Everything in it is bounded but the org units.
 type tally struct {
 	report   Report
 	issues   issue.List
 	orgUnits map[string]*OrgUnitResult
 	// last is the org unit that was looked up last; cells of one org unit come together.
-	last *OrgUnitResult
-	// notKept counts the accepted values that DHIS2 dropped without counting them.
-	notKept int
+	last    *OrgUnitResult
 	uses    mapping.Uses
 	failure *failure
 }
@@ -156,7 +161,7 @@ type tally struct {
 // failure ended a submission early.
 type failure struct {
 	reason       Reason
-	state        State
+	state        ledger.State
 	text, remedy string
 }
 
@@ -190,80 +195,19 @@ func (r *OrgUnitResult) because(reason string) {
 	}
 }
 
-// outcome takes in what became of a chunk.
-func (t *tally) outcome(c dhis2.Chunk, o dhis2.Outcome) {
-	refused := map[int]bool{}
-	for _, r := range o.Refused {
-		refused[r.Index] = true
-		t.refuse(c.AttributeOptionCombo, r)
-	}
-	t.notKept += o.NotKept
-	for i, v := range c.Values {
-		if !refused[i] {
-			t.count(v.OrgUnit, o)
-		}
-	}
-}
-
-func (t *tally) refuse(attributeOptionCombo string, r dhis2.Refusal) {
-	t.report.Counts.Refused++
-	result := t.orgUnit(r.OrgUnit)
-	result.Refused++
-	result.because(r.Code + ": " + r.Reason)
-	t.report.RefusedTotal++
-	if len(t.report.Refused) < issue.ListLimit {
-		t.report.Refused = append(t.report.Refused, RefusedCell{
-			OrgUnit: r.OrgUnit, DataElement: r.DataElement, CategoryOptionCombo: r.CategoryOptionCombo, AttributeOptionCombo: attributeOptionCombo,
-			Value: r.Value, Code: r.Code, Class: string(r.Class), Reason: r.Reason, Remedy: r.Remedy,
-		})
-	}
-}
-
-// count books one cell that was not refused.
-func (t *tally) count(orgUnit string, o dhis2.Outcome) {
-	result := t.orgUnit(orgUnit)
-	switch o.State {
-	case dhis2.Unknown:
-		t.report.Counts.Unknown++
-		result.Unknown++
-	case dhis2.Unsent:
-		t.report.Counts.Unsent++
-		result.Unsent++
-	default:
-		t.report.Counts.Accepted++
-		result.Accepted++
-		return
-	}
-	if o.Failure != nil {
-		result.because(o.Failure.Error())
-	}
-}
-
-// fail keeps the gravest failure, and the first of those.
-func (t *tally) fail(f failure) {
-	if t.failure == nil || gravity(f.reason) > gravity(t.failure.reason) {
-		t.failure = &f
-	}
-}
-
-// gravity orders the reasons as their exit codes do.
-func gravity(r Reason) int {
-	return slices.Index([]Reason{"", LeftBehind, NothingAccepted, CHTUnavailable, DHIS2Unavailable, Credentials, Configuration, Fault, Stopped}, r)
-}
-
-// finish makes the report whole.
+// finish makes the report of a plan whole.
 func (t *tally) finish() Report {
 	r := &t.report
-	r.Issues, r.IssuesTotal = t.issues.Items(), t.issues.Total()
-	r.Refused = nonNil(r.Refused)
-	r.Issues = nonNil(r.Issues)
-	r.OrgUnits, r.Results = OrgUnitCounts{}, []OrgUnitResult{}
-	r.ResultsTotal = len(t.orgUnits)
-	ids := slices.Sorted(maps.Keys(t.orgUnits))
-	for _, id := range ids {
-		t.orgUnits[id].State = r.OrgUnits.add(*t.orgUnits[id])
+	r.Refused, r.Issues, r.IssuesTotal = []RefusedCell{}, nonNil(t.issues.Items()), t.issues.Total()
+	r.Results, r.ResultsTotal = []OrgUnitResult{}, len(t.orgUnits)
+	states := map[string]int{}
+	for _, result := range t.orgUnits {
+		result.State = result.prepared()
+		states[result.State]++
 	}
+	r.OrgUnits = orgUnitCounts(states)
 	// Where the list does not hold all, it holds those that somebody has to look at.
+	ids := slices.Sorted(maps.Keys(t.orgUnits))
 	if len(ids) > issue.ListLimit {
 		slices.SortStableFunc(ids, func(a, b string) int { return cmp.Compare(t.orgUnits[a].fine(), t.orgUnits[b].fine()) })
 		ids = ids[:issue.ListLimit]
@@ -271,16 +215,51 @@ func (t *tally) finish() Report {
 	for _, id := range ids {
 		r.Results = append(r.Results, *t.orgUnits[id])
 	}
-	t.conclude()
+	switch {
+	case t.failure != nil:
+		r.State, r.Reason, r.Error, r.Remedy = t.failure.state, t.failure.reason, t.failure.text, t.failure.remedy
+	case r.Counts.Quarantined > 0:
+		r.Reason = LeftBehind
+	}
 	return *r
+}
+
+// prepared is the state of an org unit of which nothing was sent yet.
+func (r *OrgUnitResult) prepared() string {
+	switch {
+	case r.Unsent > 0:
+		return "unsent"
+	case r.Quarantined > 0:
+		return "refused"
+	default:
+		return "dropped"
+	}
 }
 
 // fine is 1 for an org unit that nobody has to look at, else 0.
 func (r *OrgUnitResult) fine() int {
-	if r.State == string(Accepted) || r.State == "dropped" {
+	if r.State == "dropped" {
 		return 1
 	}
 	return 0
+}
+
+// outcomes gives the org units as the ledger stores them.
+func (t *tally) outcomes(yield func(ledger.OrgUnitOutcome, error) bool) {
+	for _, id := range slices.Sorted(maps.Keys(t.orgUnits)) {
+		r := t.orgUnits[id]
+		o := ledger.OrgUnitOutcome{OrgUnit: id, Dropped: r.Dropped, Quarantined: r.Quarantined, Unsent: r.Unsent, Reason: r.Reason}
+		if !yield(o, nil) {
+			return
+		}
+	}
+}
+
+func orgUnitCounts(states map[string]int) OrgUnitCounts {
+	return OrgUnitCounts{
+		Accepted: states["accepted"], PartlyAccepted: states["partly_accepted"], Refused: states["refused"], Unknown: states["unknown"],
+		Unsent: states["unsent"], Held: states["held"], Unchanged: states["unchanged"], Dropped: states["dropped"],
+	}
 }
 
 // rules tells which rules were in force, and what they touched.
@@ -298,56 +277,103 @@ func nonNil[T any](list []T) []T {
 	return list
 }
 
-// add finds the state of an org unit, counts it, and gives its name.
-func (c *OrgUnitCounts) add(r OrgUnitResult) string {
-	behind := r.Quarantined + r.Refused
-	switch {
-	case r.Unknown > 0:
-		c.Unknown++
-		return string(dhis2.Unknown)
-	case r.Unsent > 0 && r.Accepted+r.Refused == 0:
-		c.Unsent++
-		return string(dhis2.Unsent)
-	case r.Accepted > 0 && behind+r.Unsent > 0:
-		c.PartlyAccepted++
-		return string(PartlyAccepted)
-	case r.Accepted > 0:
-		c.Accepted++
-		return string(Accepted)
-	case behind > 0:
-		c.Refused++
-		return string(Refused)
-	default:
-		c.Dropped++
-		return "dropped"
+// Report tells of a submission all that the store has.
+func (s *Submitter) Report(ctx context.Context, id string) (Report, error) {
+	sub, err := s.Ledger.Submission(ctx, id)
+	if err != nil {
+		return Report{}, err
 	}
+	r := s.Summary(sub)
+	if r.Issues, err = s.Ledger.Issues(ctx, id); err != nil {
+		return Report{}, err
+	}
+	r.Issues = nonNil(r.Issues)
+	for cell, err := range s.Ledger.Refused(ctx, id) {
+		if err != nil {
+			return Report{}, err
+		}
+		if r.RefusedTotal++; len(r.Refused) < issue.ListLimit {
+			r.Refused = append(r.Refused, RefusedCell{
+				OrgUnit: cell.OrgUnit, DataElement: cell.DataElement, CategoryOptionCombo: cell.CategoryOptionCombo, AttributeOptionCombo: cell.AttributeOptionCombo,
+				Value: cell.Value, Code: cell.Code, Class: string(cell.Class), Reason: cell.Reason, Remedy: cell.Remedy,
+			})
+		}
+	}
+	chunks, err := s.Ledger.Chunks(ctx, id)
+	if err != nil {
+		return Report{}, err
+	}
+	r.ChunksTotal = len(chunks)
+	for _, c := range chunks[:min(len(chunks), issue.ListLimit)] {
+		r.Chunks = append(r.Chunks, ChunkReport{
+			Chunk: c.Number, FirstOrgUnit: c.From + 1, LastOrgUnit: c.To, Values: c.Size, State: c.State, Attempts: c.Attempts,
+			Accepted: c.Accepted, Refused: c.Refused, SentAt: c.SentAt, AnsweredAt: timeOrNil(c.AnsweredAt), Failure: c.Failure, Digest: c.Digest,
+		})
+	}
+	return r, s.results(ctx, sub, &r)
 }
 
-// conclude finds the state at the end. What ended the submission early weighs most, then what stayed behind.
-func (t *tally) conclude() {
-	r := &t.report
-	if r.State == Ready && t.failure == nil {
-		if r.Counts.Quarantined > 0 {
-			r.Reason = LeftBehind
+// Summary is the report of a submission without its lists.
+func (s *Submitter) Summary(sub ledger.Submission) Report {
+	r := Report{
+		ID: sub.ID, DataSet: sub.DataSet, Period: sub.Period.String(), CHT: sub.CHT, DHIS2: sub.DHIS2, Dialect: sub.Dialect,
+		State: sub.State, DryRun: sub.DryRun, RequestedBy: sub.RequestedBy,
+		CreatedAt: timeOrNil(sub.CreatedAt), EndedAt: timeOrNil(sub.EndedAt), WaitingFor: sub.WaitingFor, WaitingSince: timeOrNil(sub.WaitingSince),
+		CancelledBy: sub.CancelledBy, Retries: sub.Retries, ThinnedAt: timeOrNil(sub.ThinnedAt),
+		Reason: Reason(sub.Reason), Error: sub.Error, Remedy: sub.Remedy,
+		Counts: sub.Counts, OrgUnits: orgUnitCounts(sub.OrgUnitStates), IssuesTotal: sub.IssuesTotal,
+		Refused: []RefusedCell{}, Issues: []issue.Issue{}, Results: []OrgUnitResult{}, Rules: nonNil(factsOf(sub).Rules),
+	}
+	for _, n := range sub.OrgUnitStates {
+		r.ResultsTotal += n
+	}
+	if sub.State == ledger.Held { // what is held is what would be sent
+		r.Counts.Held, r.Counts.Unsent = r.Counts.Unsent, 0
+		r.OrgUnits.Held, r.OrgUnits.Unsent = r.OrgUnits.Unsent, 0
+	}
+	if who, err := s.parties(sub.DataSet, sub.CHT); err == nil {
+		r.Title = who.set.Title
+	}
+	return r
+}
+
+func factsOf(sub ledger.Submission) (f facts) {
+	_ = json.Unmarshal(sub.Facts, &f) // what cannot be read is not told
+	return f
+}
+
+func timeOrNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// results lists the org units. Where not all have room, those come first that somebody has to look at.
+func (s *Submitter) results(ctx context.Context, sub ledger.Submission, r *Report) error {
+	states := []string{""}
+	if r.ResultsTotal > issue.ListLimit {
+		states = []string{"unknown", "unsent", "refused", "partly_accepted", "held", "accepted", "unchanged", "dropped"}
+	}
+	for _, state := range states {
+		after := ""
+		for room := issue.ListLimit - len(r.Results); room > 0; room = issue.ListLimit - len(r.Results) {
+			page, err := s.Ledger.OrgUnits(ctx, sub.ID, ledger.OrgUnitFilter{State: state, After: after, Limit: room})
+			if err != nil {
+				return err
+			}
+			for _, o := range page {
+				after = o.OrgUnit
+				r.Results = append(r.Results, OrgUnitResult{
+					OrgUnit: o.OrgUnit, State: o.State, Dropped: o.Dropped, Quarantined: o.Quarantined, Unchanged: o.Unchanged, Held: o.Held,
+					Accepted: o.Accepted, Refused: o.Refused, Unknown: o.Unknown, Unsent: o.Unsent, Reason: o.Reason,
+				})
+			}
+			if len(page) < room {
+				break
+			}
 		}
-		return
 	}
-	if t.failure != nil {
-		r.State, r.Reason, r.Error, r.Remedy = t.failure.state, t.failure.reason, t.failure.text, t.failure.remedy
-		if r.State == Refused && r.Counts.Accepted > 0 {
-			r.State, r.Reason = PartlyAccepted, LeftBehind
-		}
-		return
-	}
-	behind := r.Counts.Refused + r.Counts.Quarantined
-	switch {
-	case r.Counts.Accepted > 0 && behind > 0:
-		r.State, r.Reason = PartlyAccepted, LeftBehind
-	case behind > 0:
-		r.State, r.Reason = Refused, NothingAccepted
-	case r.Counts.Accepted == 0:
-		r.State = Unchanged
-	default:
-		r.State = Accepted
-	}
+	slices.SortStableFunc(r.Results, func(a, b OrgUnitResult) int { return cmp.Compare(a.OrgUnit, b.OrgUnit) })
+	return nil
 }

@@ -1,153 +1,141 @@
 package orchestration
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"github.com/cht-dhis2/mediator/internal/dhis2"
-	"github.com/cht-dhis2/mediator/internal/issue"
+	"github.com/cht-dhis2/mediator/internal/ledger"
 )
 
-// Send sends what a plan holds and tells what became of it. A plan that is blocked, or failed, sends nothing. When the
-// context ends, the request in flight is finished, and the rest is told as unsent.
-func (s *Submitter) Send(ctx context.Context, p *Plan) Report {
-	if p.tally.failure != nil {
-		return p.tally.finish()
+// sendFor is how long a submission sends before it lets others have their turn.
+const sendFor = 5 * time.Minute
+
+// askAgain is how old the answer may be by which the dialect of a server is known: it may have been updated since.
+const askAgain = 10 * time.Minute
+
+// sendStored does the step send of a stored submission: chunk after chunk, one at a time, until nothing is left, nothing
+// more can go now, or its turn is over.
+func (s *Submitter) sendStored(ctx context.Context, sub ledger.Submission) (*pause, error) {
+	who, err := s.parties(sub.DataSet, sub.CHT)
+	if err != nil {
+		f := failureOf(err)
+		f.reason = Configuration
+		return nil, s.finish(ctx, sub.ID, &f)
 	}
-	p.tally.report.State = Accepted // until it is known better
+	if err := s.isDown(who.to.Name); err != nil {
+		return pauseOf(err), nil
+	}
+	if err := s.Ledger.Advance(ctx, sub.ID, ledger.Sending, nil); err != nil {
+		return nil, err
+	}
+	if err := s.settleLost(ctx, sub.ID); err != nil {
+		return nil, err
+	}
+	dialect := dhis2.Dialect(sub.Dialect)
+	if s.now().Sub(sub.PreparedAt) > askAgain {
+		server, err := who.to.Client.Server(ctx)
+		s.contacted("DHIS2 "+who.to.Name, err)
+		s.noteDown(who.to.Name, err)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if wait := pauseOf(err); wait != nil {
+			return wait, nil
+		}
+		if err != nil {
+			f := failureOf(err)
+			return nil, s.finish(ctx, sub.ID, &f)
+		}
+		dialect = server.Dialect
+	}
 	sending := &sending{
-		Submitter: s, plan: p, patience: p.patience,
-		sizer: newSizer(p.server.Dialect, p.set.ChunkValues),
-		total: p.tally.report.Counts.Unsent,
+		Submitter: s, submission: sub, who: who, dialect: dialect, sizer: s.sizer(who, dialect), until: s.now().Add(sendFor),
+		total: sub.Counts.Unsent + sub.Counts.Unknown,
 	}
-	if parts := len(p.content.parts); parts > 0 {
-		sending.queue = []span{{from: 0, to: parts}}
+	if err := sending.lineUp(ctx); err != nil {
+		return nil, err
 	}
-	p.patience.next = firstPause
-	if err := sending.run(ctx); err != nil {
-		p.tally.fail(failureOf(err))
-	}
-	if err := sending.bookTried(); err != nil {
-		p.tally.fail(failureOf(err))
-	}
-	p.tally.noteNotKept(p.server.Version)
-	return p.tally.finish()
+	return sending.conclude(ctx, sending.run(ctx))
 }
 
-// span is a range of the content's parts, from included, to excluded.
+// settleLost books the chunks whose answer was lost with the process that waited for it.
+func (s *Submitter) settleLost(ctx context.Context, id string) error {
+	chunks, err := s.Ledger.Chunks(ctx, id)
+	if err != nil {
+		return err
+	}
+	lost := &dhis2.Error{Kind: dhis2.Unavailable, Temporary: true, What: "the mediator was stopped before the answer came"}
+	for _, c := range chunks {
+		if c.State != ledger.ChunkSending {
+			continue
+		}
+		if err := s.Ledger.Acknowledge(ctx, id, c.Number, ledger.Answer{Outcome: dhis2.Outcome{State: dhis2.Unknown, Failure: lost}}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// span is a range of the content that is to go, or a recorded chunk that goes again.
 type span struct {
-	from, to int
-	// tried means that its values went in a request whose end nobody knows.
-	tried bool
+	ledger.Range
+
+	chunk *ledger.Chunk
 }
 
-// sending is the sending of one plan.
+// sending is the sending of one submission, for one turn.
 type sending struct {
 	*Submitter
 
-	plan     *Plan
-	patience *patience
-	sizer    *sizer
-	// queue are the spans that are left, the next one first. Only a span that was split stands before another one.
+	submission ledger.Submission
+	who        parties
+	dialect    dhis2.Dialect
+	sizer      *sizer
+	until      time.Time
+	// queue are the spans that are left, the next one first.
 	queue []span
-	// unknown counts the chunks in a row that ended unknown.
-	unknown int
-	done    int
-	total   int
-	// values are used in turns: one chunk is packed while another one is on its way.
-	values [2][]dhis2.DataValue
-	turn   int
+	// unknown counts the chunks in a row that ended unknown; open are those that wait for another try, and longest is how
+	// long at least.
+	unknown, open int
+	longest       time.Duration
+	last          *dhis2.Error
+	done, total   int
+	moved         bool
+}
+
+// lineUp makes the queue of what is stored: first the chunks whose fate is open, then what was never sent.
+func (s *sending) lineUp(ctx context.Context) error {
+	chunks, err := s.Ledger.Chunks(ctx, s.submission.ID)
+	if err != nil {
+		return err
+	}
+	for i, c := range chunks {
+		if !c.State.Settled() {
+			s.queue = append(s.queue, span{Range: c.Range, chunk: &chunks[i]})
+		}
+	}
+	for _, r := range ledger.Remaining(s.submission.Parts, chunks) {
+		s.queue = append(s.queue, span{Range: r})
+	}
+	return nil
 }
 
 // packing is a span that is being packed beside the sending of the one before it; nil is none.
 type packing chan packed
 
-// packed is a span that is ready to go, or why it cannot.
+// packed is a chunk that is ready to go, or why it cannot, and the span that it was taken of.
 type packed struct {
-	span
-
-	chunk dhis2.Packed
+	of    span
+	chunk ledger.Chunk
+	text  dhis2.Packed
 	err   error
-}
-
-// run sends chunk after chunk, one at a time, until nothing is left or nothing more can go.
-func (s *sending) run(ctx context.Context) error {
-	following := s.pack()
-	defer func() { s.takeBack(following) }()
-	for following != nil {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		s.watch(Progress{Step: "send", Done: s.done, Total: s.total})
-		current := <-following
-		following = s.pack()
-		if current.err != nil {
-			return current.err
-		}
-		after, err := s.send(ctx, &current)
-		if err == nil && after == goOn {
-			continue
-		}
-		s.takeBack(following)
-		following = nil
-		switch {
-		case err != nil:
-			s.queue = append([]span{current.span}, s.queue...) // not sent this time, but perhaps before
-			return err
-		case after == stop:
-			return ctx.Err()
-		}
-		s.split(current.span)
-		following = s.pack()
-	}
-	s.watch(Progress{Step: "send", Done: s.done, Total: s.total})
-	return nil
-}
-
-// pack begins to pack the head of the queue.
-func (s *sending) pack() packing {
-	if len(s.queue) == 0 {
-		return nil
-	}
-	p := packed{span: s.next()}
-	s.turn = 1 - s.turn
-	turn, ready := s.turn, make(packing, 1)
-	go func() {
-		var chunk dhis2.Chunk
-		chunk, p.err = s.chunk(p.span, turn)
-		if p.err == nil {
-			p.chunk, p.err = s.plan.to.Client.Pack(chunk)
-		}
-		ready <- p
-	}()
-	return ready
-}
-
-// takeBack puts a span that was packed and not sent back at the head of the queue.
-func (s *sending) takeBack(p packing) {
-	if p != nil {
-		s.queue = append([]span{(<-p).span}, s.queue...)
-	}
-}
-
-// next takes as many whole org units off the queue as make a good request: at least one, and of one attribute option
-// combo. One that is larger than that goes alone.
-func (s *sending) next() span {
-	first := &s.queue[0]
-	parts := s.plan.content.parts
-	at := span{from: first.from, to: first.from + 1, tried: first.tried}
-	values := int(parts[at.from].values)
-	for at.to < first.to && parts[at.to].attributeOptionCombo == parts[at.from].attributeOptionCombo && values+int(parts[at.to].values) <= s.sizer.size {
-		values += int(parts[at.to].values)
-		at.to++
-	}
-	first.from = at.to
-	if first.from == first.to {
-		s.queue = s.queue[1:]
-	}
-	return at
 }
 
 // afterwards says how it goes on after a chunk.
@@ -155,137 +143,220 @@ type afterwards int
 
 const (
 	goOn afterwards = iota
+	// anew: in smaller requests.
+	anew
+	// later: nothing more now.
+	later
+	// stop: nothing more of this submission.
 	stop
-	anew // with the same values in smaller requests
 )
 
-// send sends a span until its fate is decided, and says how it goes on.
-func (s *sending) send(ctx context.Context, p *packed) (afterwards, error) {
-	for {
-		started := time.Now()
-		o, err := s.plan.to.Client.Import(ctx, s.plan.server.Dialect, p.chunk, dhis2.Options{DryRun: s.plan.request.DryRun})
-		if err != nil {
-			return stop, err
-		}
-		o = o.After(p.tried)
-		p.tried = p.tried || o.State == dhis2.Unknown
-		s.logOutcome(p, o, time.Since(started))
-		switch s.again(ctx, p, &o) {
-		case inParts:
-			return anew, nil
-		case asItIs:
-			continue
-		}
-		s.book(p.chunk.Chunk, o)
-		if s.goesOn(o) {
-			return goOn, nil
-		}
-		return stop, nil
-	}
+// ended is how a turn of sending ended: how it goes on, and why not now.
+type ended struct {
+	after   afterwards
+	failure *failure
+	err     error
 }
 
-// tryAgain says how the values of a chunk go once more.
-type tryAgain int
+func (s *sending) run(ctx context.Context) ended {
+	following := s.pack(ctx)
+	defer func() { s.takeBack(following) }()
+	for following != nil {
+		s.watch(Progress{Step: "send", Done: s.done, Total: s.total})
+		current := s.take(following)
+		following = nil
+		if current.err != nil {
+			return ended{err: current.err}
+		}
+		if err := s.mayGo(ctx); err != nil {
+			return *err
+		}
+		following = s.pack(ctx)
+		end := s.send(ctx, &current)
+		if end.err != nil || end.after == later || end.after == stop {
+			return end
+		}
+		if end.after == anew {
+			s.takeBack(following)
+			s.split(current.chunk.Range)
+			following = s.pack(ctx)
+		}
+	}
+	s.watch(Progress{Step: "send", Done: s.done, Total: s.total})
+	if s.open > 0 {
+		return ended{after: later}
+	}
+	return ended{after: stop}
+}
 
-const (
-	notAgain tryAgain = iota
-	asItIs
-	inParts
-)
-
-// again decides whether the values of a chunk go once more, and waits before they do.
-func (s *sending) again(ctx context.Context, p *packed, o *dhis2.Outcome) tryAgain {
-	whole := p.to-p.from < 2 // a single org unit is not split
+// mayGo says whether another chunk may go: not when somebody stops the process or cancelled the submission, and not when
+// its turn is over.
+func (s *sending) mayGo(ctx context.Context) *ended {
+	if err := ctx.Err(); err != nil {
+		return &ended{err: err}
+	}
+	by, err := s.Ledger.Cancelled(ctx, s.submission.ID)
 	switch {
-	case o.Next == dhis2.GoOn:
-		s.sizer.grow()
-		s.patience.next = firstPause
-		return notAgain
-	case o.Next == dhis2.Smaller && whole && !p.tried && o.Wait == 0:
-		*o = o.Final(p.chunk.Chunk) // too large for a proxy, and cannot be smaller
-		return notAgain
-	case o.Next == dhis2.Smaller && !whole:
-		s.sizer.shrink()
-		if o.Wait == 0 || s.patience.pause(ctx, o.Wait, o.Failure.Error()) {
-			return inParts
-		}
-	case o.Next == dhis2.Again, o.Next == dhis2.Smaller:
-		if s.patience.pause(ctx, o.Wait, o.Failure.Error()) {
-			return asItIs
-		}
-	}
-	return notAgain
-}
-
-// bookTried books what is left and went in a request whose end nobody knows.
-func (s *sending) bookTried() error {
-	for _, at := range s.queue {
-		for one := at.from; at.tried && one < at.to; one++ {
-			chunk, err := s.chunk(span{from: one, to: one + 1}, 0)
-			if err != nil {
-				return err
-			}
-			s.book(chunk, dhis2.Outcome{State: dhis2.Unknown})
-		}
+	case err != nil:
+		return &ended{err: err}
+	case by != "":
+		return &ended{after: stop, failure: cancelled(by)}
+	case s.now().After(s.until):
+		return &ended{after: goOn}
 	}
 	return nil
 }
 
-// chunk reads a span. Its values are good until the same turn comes again.
-func (s *sending) chunk(at span, turn int) (dhis2.Chunk, error) {
-	parts := s.plan.content.parts[at.from:at.to]
-	var err error
-	s.values[turn], err = s.plan.content.values(s.values[turn][:0], parts...)
-	return dhis2.Chunk{
-		DataSet: s.plan.set.ID, Period: s.plan.period,
-		AttributeOptionCombo: parts[0].attributeOptionCombo, Values: s.values[turn],
-	}, err
-}
-
-// split puts the halves of a span at the head of the queue.
-func (s *sending) split(at span) {
-	middle := at.from + (at.to-at.from)/2
-	s.queue = append([]span{{at.from, middle, at.tried}, {middle, at.to, at.tried}}, s.queue...)
-}
-
-// book counts the chunk's cells as what became of them; until then they counted as unsent.
-func (s *sending) book(c dhis2.Chunk, o dhis2.Outcome) {
-	t := s.plan.tally
-	t.report.Counts.Unsent -= len(c.Values)
-	for _, v := range c.Values {
-		t.orgUnit(v.OrgUnit).Unsent--
-	}
-	t.outcome(c, o)
-	s.done += len(c.Values)
-	if o.Failure != nil && o.State != dhis2.StateRefused {
-		t.fail(failureOf(o.Failure))
-		s.noteDown(s.plan.to.Name, o.Failure)
-	}
-}
-
-// goesOn says whether the next chunk may fare better than one with this outcome.
-func (s *sending) goesOn(o dhis2.Outcome) bool {
-	if o.State != dhis2.Unknown {
-		s.unknown = 0
-	} else if s.unknown++; s.unknown >= hopeless {
-		return false
-	}
-	switch o.Next {
-	case dhis2.StopRun:
-		return false
-	case dhis2.StopDataSet:
-		s.plan.tally.fail(failure{state: Refused, reason: NothingAccepted, text: refusedText(o), remedy: refusedRemedy(o)})
-		return false
-	case dhis2.Again, dhis2.Smaller:
-		// DHIS2 answered, so the trouble may be with this chunk; where it did not, it is away.
-		return o.Failure.Status == http.StatusOK || o.Failure.Status == http.StatusConflict
+// conclude stores how the turn ended.
+func (s *sending) conclude(ctx context.Context, end ended) (*pause, error) {
+	switch {
+	case end.err != nil:
+		return nil, end.err
+	case end.after == goOn: // others have their turn
+		return nil, s.Ledger.Advance(ctx, s.submission.ID, ledger.Sending, s.jobs.next(sendStep))
+	case end.after == later:
+		f := failureOf(s.last)
+		wait := &pause{failure: f, least: s.longest, passes: s.last.Temporary, moved: s.moved}
+		return wait, nil
 	default:
-		return true
+		return nil, s.finish(ctx, s.submission.ID, end.failure)
 	}
 }
 
-// hopeless is how many chunks in a row may end unknown before no other one is tried.
-const hopeless = 3
+// pack begins to pack the head of the queue.
+func (s *sending) pack(ctx context.Context) packing {
+	if len(s.queue) == 0 {
+		return nil
+	}
+	p := packed{of: s.queue[0]}
+	s.queue = s.queue[1:]
+	size, ready := s.sizer.now(), make(packing, 1)
+	go func() {
+		p.chunk, p.text, p.err = s.compose(ctx, p.of, size)
+		ready <- p
+	}()
+	return ready
+}
+
+// take gives what was packed, and puts what it leaves of its span back at the head of the queue.
+func (s *sending) take(from packing) packed {
+	p := <-from
+	if p.of.chunk == nil && p.err == nil && p.chunk.To < p.of.To {
+		s.queue = append([]span{{Range: ledger.Range{From: p.chunk.To, To: p.of.To}}}, s.queue...)
+	}
+	return p
+}
+
+// takeBack puts a span that was packed and not sent back at the head of the queue.
+func (s *sending) takeBack(p packing) {
+	if p != nil {
+		s.queue = append([]span{(<-p).of}, s.queue...)
+	}
+}
+
+// compose makes the chunk of a span and its text. A chunk that was recorded has the same text again.
+func (s *sending) compose(ctx context.Context, of span, size int) (c ledger.Chunk, text dhis2.Packed, err error) {
+	var values []dhis2.DataValue
+	var combo string
+	if of.chunk != nil {
+		c = *of.chunk
+		values, combo, err = s.Ledger.Values(ctx, s.submission.ID, c)
+	} else {
+		c, values, combo, err = s.Ledger.Compose(ctx, s.submission.ID, of.Range, size)
+	}
+	if err != nil {
+		return c, text, err
+	}
+	text, err = s.who.to.Client.Pack(dhis2.Chunk{DataSet: s.submission.DataSet, Period: s.submission.Period, AttributeOptionCombo: combo, Values: values})
+	c.Digest = text.Digest
+	return c, text, err
+}
+
+// split puts the halves of a range at the head of the queue.
+func (s *sending) split(r ledger.Range) {
+	middle := r.From + (r.To-r.From)/2
+	s.queue = append([]span{{Range: ledger.Range{From: r.From, To: middle}}, {Range: ledger.Range{From: middle, To: r.To}}}, s.queue...)
+}
+
+// send sends a chunk once, with the few short tries of the client, and stores what became of it.
+func (s *sending) send(ctx context.Context, p *packed) ended {
+	chunk, err := s.Ledger.RecordChunk(ctx, s.submission.ID, p.chunk)
+	if err != nil {
+		return ended{err: err}
+	}
+	calls := newEvidence(s.BodyLimit)
+	started := time.Now()
+	o, err := s.who.to.Client.Import(calls.call(ctx, ""), s.dialect, p.text, dhis2.Options{DryRun: s.submission.DryRun})
+	// What is known now is stored, even when somebody stops the process at this instant.
+	storing := context.WithoutCancel(ctx)
+	if err != nil { // it was stopped before anything left
+		o = dhis2.Outcome{State: dhis2.Unsent}
+		return ended{err: cmp.Or(s.Ledger.Acknowledge(storing, s.submission.ID, chunk.Number, ledger.Answer{Outcome: o}, nil), err)}
+	}
+	answer := ledger.Answer{Outcome: o.After(chunk.Tried), Exchanges: calls.json()}
+	end := s.decide(chunk, p.text.Chunk, &answer)
+	s.tell(chunk, answer.Outcome, time.Since(started))
+	if err := s.Ledger.Acknowledge(storing, s.submission.ID, chunk.Number, answer, nil); err != nil {
+		return ended{err: err}
+	}
+	return end
+}
+
+// Bounds of patience with single chunks.
+const (
+	// hopeless is how many chunks in a row may end unknown before no other one is tried.
+	hopeless = 3
+	// raceTries is how often a chunk goes that DHIS2 refuses for its period alone, as it does when two first requests of
+	// a new period meet.
+	raceTries = 5
+)
+
+// decide says how it goes on after a chunk, and what is booked of it.
+func (s *sending) decide(chunk ledger.Chunk, sent dhis2.Chunk, answer *ledger.Answer) ended {
+	o := &answer.Outcome
+	whole := chunk.To-chunk.From < 2 // a single org unit is not split
+	if o.Next == dhis2.Smaller && whole && !chunk.Tried && o.Wait == 0 {
+		*o = o.Final(sent) // too large for a proxy, and cannot be smaller
+	}
+	if o.Next == dhis2.Again && o.State == dhis2.StateRefused {
+		if chunk.Attempts >= raceTries {
+			o.Next = dhis2.GoOn
+		} else {
+			o.State, o.Refused = dhis2.Unsent, nil
+		}
+	}
+	switch {
+	case o.Next == dhis2.GoOn:
+		s.sizer.grow()
+		s.unknown, s.moved = 0, true
+		s.done += chunk.Size
+		return ended{after: goOn}
+	case o.Next == dhis2.StopDataSet:
+		return ended{after: stop, failure: &failure{state: ledger.Refused, reason: NothingAccepted, text: refusedText(*o), remedy: refusedRemedy(*o)}}
+	case o.Next == dhis2.StopRun:
+		s.noteDown(s.who.to.Name, o.Failure)
+		s.last = o.Failure
+		return ended{after: later}
+	case o.Next == dhis2.Smaller && !whole:
+		s.sizer.shrink()
+		answer.Split = true
+		if o.Wait == 0 {
+			return ended{after: anew}
+		}
+	default:
+		s.open++
+	}
+	s.last, s.longest = o.Failure, max(s.longest, o.Wait)
+	if o.State == dhis2.Unknown {
+		s.unknown++
+	}
+	// DHIS2 answered, so the trouble may be with this chunk, and the others go on; where it did not, it is away.
+	answered := o.Failure.Status == http.StatusOK || o.Failure.Status == http.StatusConflict
+	if answered && s.unknown < hopeless && !answer.Split {
+		return ended{after: goOn}
+	}
+	return ended{after: later}
+}
 
 func refusedText(o dhis2.Outcome) string {
 	if len(o.Refused) == 0 {
@@ -301,9 +372,13 @@ func refusedRemedy(o dhis2.Outcome) string {
 	return o.Refused[0].Remedy
 }
 
-func (s *sending) logOutcome(p *packed, o dhis2.Outcome, took time.Duration) {
-	log := s.log(s.plan.tally).WithField("values", len(p.chunk.Values)).WithField("org_units", p.to-p.from).
-		WithField("accepted", o.Accepted).WithField("refused", len(o.Refused)).WithField("took", took.Round(time.Millisecond).String())
+// tell writes a chunk's outcome into the log and the metrics.
+func (s *sending) tell(c ledger.Chunk, o dhis2.Outcome, took time.Duration) {
+	s.contacted("DHIS2 "+s.who.to.Name, errorOf(o.Failure))
+	s.Metrics.chunk(s.who.to.Name, string(o.State), took)
+	log := s.log(s.submission.ID, s.submission.Key).WithFields(logrus.Fields{
+		"chunk": c.Number, "attempt": c.Attempts, "values": c.Size, "accepted": o.Accepted, "refused": len(o.Refused), "took": took.Round(time.Millisecond).String(),
+	})
 	if o.Failure != nil {
 		log.WithField("reason", o.Failure.Error()).Warn("chunk not accepted")
 		return
@@ -311,21 +386,18 @@ func (s *sending) logOutcome(p *packed, o dhis2.Outcome, took time.Duration) {
 	log.Debug("chunk answered")
 }
 
-// noteNotKept tells of zeros that DHIS2 took without storing or counting them.
-func (t *tally) noteNotKept(version string) {
-	if t.notKept == 0 {
-		return
+// errorOf gives nil for a failure that is none.
+func errorOf(failure *dhis2.Error) error {
+	if failure == nil {
+		return nil
 	}
-	t.issues.Add(issue.Issue{
-		Code: "zeros_not_kept", Severity: issue.Note, Count: t.notKept,
-		Text:   fmt.Sprintf("DHIS2 %s took these zeros and stores none, as zero is not significant for their data elements", version),
-		Remedy: "tick \"store zero data values\" on those data elements whose zeros are wanted",
-	})
+	return failure
 }
 
 // sizer finds how many values go in one request: what the dialect does well with, half of it after each sign that it was
 // too much, and slowly back.
 type sizer struct {
+	mu         sync.Mutex
 	size, good int
 	accepted   int // in a row
 }
@@ -335,6 +407,21 @@ const (
 	growAfter     = 4
 )
 
+// sizer gives that of a data set's destination, which remembers what was too much.
+func (s *Submitter) sizer(who parties, d dhis2.Dialect) *sizer {
+	fresh := newSizer(d, who.set.ChunkValues)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sizers == nil {
+		s.sizers = map[string]*sizer{}
+	}
+	key := who.to.Name + " " + who.set.ID
+	if s.sizers[key] == nil || s.sizers[key].good != fresh.good {
+		s.sizers[key] = fresh
+	}
+	return s.sizers[key]
+}
+
 func newSizer(d dhis2.Dialect, wanted int) *sizer {
 	good, most := d.ChunkSize()
 	if wanted > 0 {
@@ -343,9 +430,21 @@ func newSizer(d dhis2.Dialect, wanted int) *sizer {
 	return &sizer{size: good, good: good}
 }
 
-func (s *sizer) shrink() { s.size, s.accepted = max(min(smallestChunk, s.good), s.size/2), 0 }
+func (s *sizer) now() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.size
+}
+
+func (s *sizer) shrink() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.size, s.accepted = max(min(smallestChunk, s.good), s.size/2), 0
+}
 
 func (s *sizer) grow() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.accepted++; s.accepted >= growAfter {
 		s.size, s.accepted = min(s.good, s.size+s.size/4), 0
 	}

@@ -1,14 +1,16 @@
 // Package orchestration carries one submission from its request to its report: a data set, a period and a CHT, sent to a
 // DHIS2, once.
 //
-// Prepare reads, checks and writes down what is to be sent, and leaves nothing in DHIS2. Send sends what was prepared,
-// request by request, and books what became of every cell. Both end in a Report, whatever happens: a failure is an
-// outcome to be told, not a reason to tell nothing.
+// A submission goes through steps: prepare reads, checks and stores what is to be sent, send sends it request by request
+// and books what became of every cell, conclude tells it. Each step takes what is stored and leaves what is stored, the job
+// of the next one included, so that whoever takes a submission up after a crash goes on where it stands. A command works
+// the steps of its own submissions one after the other; the service lets the job engine work those of all.
+//
+// Whatever happens ends in a Report: a failure is an outcome to be told, not a reason to tell nothing.
 package orchestration
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"slices"
@@ -21,6 +23,7 @@ import (
 	"github.com/cht-dhis2/mediator/internal/cht"
 	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/issue"
+	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/mapping"
 )
 
@@ -28,8 +31,10 @@ import (
 type Source struct {
 	Name   string
 	Client *cht.Client
-	// Zone decides when a month is over there.
+	// Zone decides when a month is over there; nil is UTC.
 	Zone *time.Location
+	// Limit is how long reading a month may take in all; 0 is 20 minutes.
+	Limit time.Duration
 }
 
 // Destination is a DHIS2.
@@ -49,6 +54,8 @@ type DataSet struct {
 	Rules       mapping.Rules
 	// ChunkValues is how many values go in one request; 0 leaves it to the dialect.
 	ChunkValues int
+	// Operation is how the configuration file runs it; the console may say otherwise.
+	Operation Operation
 }
 
 // Request asks for one submission.
@@ -64,34 +71,54 @@ type Request struct {
 	DryRun bool
 	// RequestedBy is who asks, for the report.
 	RequestedBy string
+	// Transaction is OpenHIM's transaction that brought the request, Parent the one that it runs again; both may be empty.
+	Transaction, Parent string
 }
 
 // LatestClosed is the period that was over last in the CHT.
 const LatestClosed = "latest-closed"
 
-// Submitter prepares and sends, for the life of one command. The zero value of each field but the maps and the data sets
-// is good.
+// Submitter prepares and sends. The zero value of each field but the maps and the data sets is good.
 type Submitter struct {
 	Sources      map[string]Source
 	Destinations map[string]Destination
 	DataSets     []DataSet
+	// Ledger remembers submissions. Without one there is Prepare only.
+	Ledger *ledger.Ledger
 
 	// SpoolDir is where temporary files go; empty is the system's folder for them.
 	SpoolDir string
-	// Wait is how long to wait in all for a server that is away, or for an outcome that nobody knows.
+	// Wait is how long a command waits in all for a server that is away, or for an outcome that nobody knows.
 	Wait time.Duration
+	// BodyLimit is how many bytes of a body are kept as evidence; 0 is 8 KiB.
+	BodyLimit int
 	// Now gives the time; nil is time.Now.
 	Now func() time.Time
 	// Watch is told of progress; nil tells nobody.
 	Watch func(Progress)
 	// Log may be nil.
 	Log *logrus.Entry
+	// Metrics may be nil.
+	Metrics *Metrics
+	// Parent gives the period that a transaction of OpenHIM was about, when a person runs that one again and the store
+	// does not know it. Nil knows none.
+	Parent func(ctx context.Context, transaction string) (period string, err error)
+	// Told is given the letters that a submission's end leaves, within the transaction that concludes it; nil leaves none.
+	Told func(ctx context.Context, c Conclusion) ([]ledger.Letter, error)
 
 	mu sync.Mutex
-	// down are the destinations that no further submission need ask.
-	down map[string]failure
-	// claimed are the org units that a source has sent.
-	claimed map[claim]string
+	// down are the destinations that nobody asks before the time given.
+	down map[string]downed
+	// sizers remember how large a request each destination takes well.
+	sizers map[string]*sizer
+	// reading has a place for each source that is being read.
+	reading map[string]chan struct{}
+	// console is what the console says, by data set.
+	console  map[string]Operation
+	contacts map[string]Contact
+	jobs     *jobs
+	// serving says that this is the service, which waits as long as waiting can help.
+	serving bool
 }
 
 // Progress is how far a step has come.
@@ -112,6 +139,19 @@ func (e *UsageError) Error() string { return e.What }
 // Hint says what a person can do about it.
 func (e *UsageError) Hint() string { return e.Remedy }
 
+// NotNowError is a request that is right and cannot be taken at this time.
+type NotNowError struct {
+	What, Remedy string
+
+	err error
+}
+
+func (e *NotNowError) Error() string { return e.What }
+func (e *NotNowError) Unwrap() error { return e.err }
+
+// Hint says what a person can do about it.
+func (e *NotNowError) Hint() string { return e.Remedy }
+
 func (s *Submitter) now() time.Time {
 	if s.Now == nil {
 		return time.Now()
@@ -125,13 +165,18 @@ func (s *Submitter) watch(p Progress) {
 	}
 }
 
-func (s *Submitter) log(t *tally) *logrus.Entry {
-	log := s.Log
-	if log == nil {
-		log = logrus.NewEntry(logrus.New())
-		log.Logger.SetLevel(logrus.PanicLevel)
+// log is the log for one submission.
+func (s *Submitter) log(id string, key ledger.Key) *logrus.Entry {
+	return s.logger().WithFields(logrus.Fields{"submission": id, "data_set": key.DataSet, "period": key.Period.String(), "cht": key.CHT})
+}
+
+func (s *Submitter) logger() *logrus.Entry {
+	if s.Log != nil {
+		return s.Log
 	}
-	return log.WithFields(logrus.Fields{"submission": t.report.ID, "data_set": t.report.DataSet, "period": t.report.Period})
+	log := logrus.New()
+	log.SetLevel(logrus.PanicLevel)
+	return logrus.NewEntry(log)
 }
 
 // parties are who takes part in a submission.
@@ -141,21 +186,21 @@ type parties struct {
 	to   Destination
 }
 
-// parties looks the request's names up.
-func (s *Submitter) parties(r Request) (parties, error) {
-	at := slices.IndexFunc(s.DataSets, func(d DataSet) bool { return d.ID == r.DataSet })
+// parties looks names up.
+func (s *Submitter) parties(dataSet, source string) (parties, error) {
+	at := slices.IndexFunc(s.DataSets, func(d DataSet) bool { return d.ID == dataSet })
 	if at < 0 {
 		var known []string
 		for _, d := range s.DataSets {
 			known = append(known, d.ID)
 		}
-		return parties{}, &UsageError{What: fmt.Sprintf("data set %q is not configured", r.DataSet), Remedy: "the configuration has " + orNone(known)}
+		return parties{}, &UsageError{What: fmt.Sprintf("data set %q is not configured", dataSet), Remedy: "the configuration has " + orNone(known)}
 	}
 	set := s.DataSets[at]
-	if !slices.Contains(set.CHT, r.CHT) {
-		return parties{}, &UsageError{What: fmt.Sprintf("CHT %q is no source of data set %s", r.CHT, set.ID), Remedy: "its sources are " + orNone(set.CHT)}
+	if !slices.Contains(set.CHT, source) {
+		return parties{}, &UsageError{What: fmt.Sprintf("CHT %q is no source of data set %s", source, set.ID), Remedy: "its sources are " + orNone(set.CHT)}
 	}
-	return parties{set: set, from: s.Sources[r.CHT], to: s.Destinations[set.DHIS2]}, nil
+	return parties{set: set, from: s.Sources[source], to: s.Destinations[set.DHIS2]}, nil
 }
 
 func orNone(names []string) string {
@@ -176,21 +221,143 @@ func CheckPeriod(period string) error {
 	return nil
 }
 
-// Submit prepares and sends one submission. The error is for a request that can mean nothing; all else is in the report.
-func (s *Submitter) Submit(ctx context.Context, r Request) (Report, error) {
-	plan, err := s.Prepare(ctx, r)
-	if err != nil {
-		return Report{}, err
+// mostPeriods is how many periods a range may have: ten years of months.
+const mostPeriods = 120
+
+// Periods reads a period, or a range of them such as 202601..202606, oldest first.
+func Periods(text string) ([]string, error) {
+	from, to, isRange := strings.Cut(text, "..")
+	if !isRange {
+		return []string{text}, CheckPeriod(text)
 	}
-	defer plan.Close()
-	return s.Send(ctx, plan), nil
+	first, err := dhis2.ParsePeriod(from)
+	last, errLast := dhis2.ParsePeriod(to)
+	if err = errors.Join(err, errLast); err == nil && (first.Type() != last.Type() || last.Before(first)) {
+		err = fmt.Errorf("%s does not come after %s", to, from)
+	}
+	if err != nil {
+		return nil, &UsageError{What: fmt.Sprintf("period %q: %v", text, err), Remedy: "give the first and the last month, such as 202601..202606"}
+	}
+	var periods []string
+	for p := last; !p.Before(first); p = p.Previous() {
+		if periods = append(periods, p.String()); len(periods) > mostPeriods {
+			return nil, &UsageError{What: fmt.Sprintf("period %q: more than %d periods", text, mostPeriods), Remedy: "give a shorter range"}
+		}
+	}
+	slices.Reverse(periods)
+	return periods, nil
 }
 
-func newID() string { return strings.ToLower(rand.Text()) }
+// Begin claims the request's data set, period and source, and stores a submission with its first job, which next may add
+// to. Where an unfinished one has them already, it gives that one, and false: the request has joined it. Nobody is asked
+// anything, but for a source whose calendar is not known yet. The error is a *UsageError for a request that can mean
+// nothing, a *NotNowError or ledger.ErrQueueFull for one that cannot be taken now.
+func (s *Submitter) Begin(ctx context.Context, r Request, next ledger.Next) (sub ledger.Submission, began bool, err error) {
+	who, err := s.parties(r.DataSet, r.CHT)
+	if err != nil {
+		return sub, false, err
+	}
+	if !s.Operation(r.DataSet).Enabled && !r.DryRun {
+		return sub, false, &NotNowError{What: "data set " + r.DataSet + " is switched off", Remedy: "switch it on again: enabled, in OpenHIM's console or in the configuration file"}
+	}
+	period, err := s.resolve(ctx, who, r)
+	if err != nil {
+		return sub, false, err
+	}
+	sub, began, err = s.Ledger.Begin(ctx, ledger.Request{
+		Key:         ledger.Key{DHIS2: who.set.DHIS2, DataSet: r.DataSet, Period: period, CHT: r.CHT},
+		AskedPeriod: r.Period, OrgUnits: r.OrgUnits, DryRun: r.DryRun, RequestedBy: r.RequestedBy, Transaction: r.Transaction,
+	}, both(s.jobs.next(prepareStep), next))
+	if err != nil {
+		return sub, false, err
+	}
+	log := s.log(sub.ID, sub.Key).WithField("requested_by", r.RequestedBy)
+	if !began {
+		log.Info("a request joins a submission that is under way")
+		return sub, false, s.hurry(ctx, sub)
+	}
+	log.Info("submission begins")
+	return sub, true, nil
+}
+
+// hurry lets an unfinished submission that waits go on at once, as somebody wants it now.
+func (s *Submitter) hurry(ctx context.Context, sub ledger.Submission) error {
+	if sub.WaitingFor == "" {
+		return nil
+	}
+	return s.jobs.insert(ctx, s.Ledger, sub)
+}
+
+// resolve finds the period of a request. For a transaction that runs a former one again it is the period of that one.
+func (s *Submitter) resolve(ctx context.Context, who parties, r Request) (dhis2.Period, error) {
+	if err := CheckPeriod(r.Period); err != nil {
+		return dhis2.Period{}, err
+	}
+	if r.Period != LatestClosed {
+		return dhis2.ParsePeriod(r.Period)
+	}
+	if r.Parent != "" {
+		return s.parentPeriod(ctx, r.Parent)
+	}
+	calendar, err := s.calendar(ctx, who.from)
+	if err != nil {
+		return dhis2.Period{}, &NotNowError{
+			What:   fmt.Sprintf("which month closed last cannot be told before CHT %s was asked once: %v", who.from.Name, err),
+			Remedy: "ask again when the CHT is there, or give the month, such as 202610",
+			err:    err,
+		}
+	}
+	return latestClosed(calendar, s.now(), who.from.zone())
+}
+
+// parentPeriod is the period that a transaction was about: as the store knows it, else as OpenHIM does.
+func (s *Submitter) parentPeriod(ctx context.Context, transaction string) (dhis2.Period, error) {
+	sub, err := s.Ledger.OfTransaction(ctx, transaction)
+	switch {
+	case err == nil:
+		return sub.Period, nil
+	case !errors.Is(err, ledger.ErrNotFound):
+		return dhis2.Period{}, err
+	}
+	err = errors.New("nobody knows that transaction")
+	if s.Parent != nil {
+		var period string
+		if period, err = s.Parent(ctx, transaction); err == nil {
+			return dhis2.ParsePeriod(period)
+		}
+	}
+	return dhis2.Period{}, &NotNowError{
+		What:   fmt.Sprintf("the period of transaction %s, which is to run again, cannot be found: %v", transaction, err),
+		Remedy: "send a new request that names the month, such as 202610",
+	}
+}
+
+func (f Source) zone() *time.Location {
+	if f.Zone == nil {
+		return time.UTC
+	}
+	return f.Zone
+}
+
+// latestClosed is the month that was over last.
+func latestClosed(calendar *cht.Settings, now time.Time, zone *time.Location) (dhis2.Period, error) {
+	period, err := dhis2.LatestClosed(dhis2.Monthly, now.In(zone).AddDate(0, 2, 0))
+	for err == nil && !calendar.Closed(monthOf(period), now, zone) {
+		period = period.Previous()
+	}
+	return period, err
+}
+
+func monthOf(p dhis2.Period) cht.Month {
+	return cht.Month{Year: p.First().Year(), Month: p.First().Month()}
+}
+
+// ReasonOf puts an error among the reasons.
+func ReasonOf(err error) Reason { return failureOf(err).reason }
 
 // failureOf puts an error of a neighbour or of our own among the reasons.
 func failureOf(err error) failure {
-	f := failure{state: Failed, reason: Fault, text: err.Error()}
+	f := failure{state: ledger.Failed, reason: Fault, text: err.Error()}
 	var hint interface{ Hint() string }
 	if errors.As(err, &hint) {
 		f.remedy = hint.Hint()
@@ -198,11 +365,12 @@ func failureOf(err error) failure {
 	var source *cht.Error
 	var destination *dhis2.Error
 	var blocked *blockedError
+	var notNow *NotNowError
 	switch {
 	case errors.Is(err, context.Canceled):
-		f.state, f.reason, f.text, f.remedy = Cancelled, Stopped, "stopped by a person", ""
+		f.state, f.reason, f.text, f.remedy = ledger.Cancelled, Stopped, "stopped by a person", ""
 	case errors.As(err, &blocked):
-		f.state, f.reason = Refused, NothingAccepted
+		f.state, f.reason = ledger.Refused, NothingAccepted
 	case errors.As(err, &source):
 		f.reason = map[cht.Kind]Reason{cht.Credentials: Credentials, cht.Refused: Configuration}[source.Kind]
 		if f.reason == "" {
@@ -211,11 +379,13 @@ func failureOf(err error) failure {
 	case errors.As(err, &destination):
 		f.reason = map[dhis2.Kind]Reason{dhis2.Credentials: Credentials, dhis2.Refused: NothingAccepted}[destination.Kind]
 		if f.reason == NothingAccepted {
-			f.state = Refused
+			f.state = ledger.Refused
 		}
 		if f.reason == "" {
 			f.reason = DHIS2Unavailable
 		}
+	case errors.As(err, &notNow):
+		f.state, f.reason = ledger.Refused, NothingAccepted
 	}
 	return f
 }

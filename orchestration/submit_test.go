@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/cht-dhis2/mediator/internal/cht"
 	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/sandbox"
 )
 
@@ -116,7 +118,22 @@ func newBench(t *testing.T, version string) *bench {
 		SpoolDir:     t.TempDir(), Wait: time.Minute,
 		Now: func() time.Time { return time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC) },
 	}
+	b.DataSets[0].Operation.Enabled = true
+	b.remember(t, t.TempDir())
 	return b
+}
+
+// remember opens the store in a folder, with the worker role.
+func (b *bench) remember(t *testing.T, folder string) {
+	t.Helper()
+	l, err := ledger.Open(t.Context(), ledger.Config{Dir: folder, Now: b.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	if err := errors.Join(l.TakeRole(t.Context()), b.Remember(l)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (b *bench) submit(t *testing.T, ctx context.Context) (Report, time.Duration) { //nolint:revive // t comes first in tests
@@ -160,7 +177,7 @@ func TestSubmissionWaitsForServersThatAreAway(t *testing.T) {
 		name        string
 		chtFaults   []sandbox.Fault
 		dhis2Faults []sandbox.Fault
-		state       State
+		state       ledger.State
 		reason      Reason
 		accepted    int
 		// The submission takes at least and at most so long.
@@ -168,25 +185,25 @@ func TestSubmissionWaitsForServersThatAreAway(t *testing.T) {
 		imports     int
 		unknown     int
 	}{
-		{name: "nothing is wrong", state: Accepted, accepted: benchValues, most: time.Second, imports: 4},
-		{name: "DHIS2 is away for a moment", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503, Times: 6}}, state: Accepted, accepted: benchValues, least: 5 * time.Second, most: 20 * time.Second, imports: 4},
-		{name: "DHIS2 is away for ever", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503}}, state: Failed, reason: DHIS2Unavailable, least: time.Minute, most: 90 * time.Second},
-		{name: "DHIS2 goes away in the middle, and comes back", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Status, Status: 502, Method: post, Skip: 2, Times: 6}}, state: Accepted, accepted: benchValues, least: 8 * time.Second, most: 30 * time.Second, imports: 10},
-		{name: "DHIS2 goes away in the middle for ever", dhis2Faults: []sandbox.Fault{{Kind: sandbox.ResetBefore, Method: post, Skip: 2}}, state: Failed, reason: DHIS2Unavailable, accepted: 600, least: time.Minute, most: 90 * time.Second, imports: 22, unknown: 300},
-		{name: "the CHT is away for a moment", chtFaults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503, Times: 5}}, state: Accepted, accepted: benchValues, least: 15 * time.Second, most: 40 * time.Second, imports: 4},
-		{name: "the CHT is away for ever", chtFaults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503}}, state: Failed, reason: CHTUnavailable, least: time.Minute, most: 3 * time.Minute},
-		{name: "the CHT's answer is cut once", chtFaults: []sandbox.Fault{{Kind: sandbox.CutBody, Path: "/api/v2/export", Times: 1}}, state: Accepted, accepted: benchValues, most: 30 * time.Second, imports: 4},
-		{name: "a login page is not waited for", dhis2Faults: []sandbox.Fault{{Kind: sandbox.LoginPage}}, state: Failed, reason: DHIS2Unavailable, most: time.Second},
-		{name: "refused credentials are not waited for", dhis2Faults: []sandbox.Fault{{Kind: sandbox.LoginRedirect}}, state: Failed, reason: Credentials, most: time.Second},
-		{name: "a success that stored nothing passes", dhis2Faults: []sandbox.Fault{{Kind: sandbox.WriteFails, Method: post, Times: 2}}, state: Accepted, accepted: benchValues, least: time.Second, most: 5 * time.Second, imports: 6},
-		{name: "a success that stored nothing stays", dhis2Faults: []sandbox.Fault{{Kind: sandbox.WriteFails, Method: post}}, state: Failed, reason: DHIS2Unavailable, least: time.Minute, most: 100 * time.Second, imports: 28, unknown: 900},
-		{name: "a proxy gives up, and DHIS2 goes on", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Latency, Delay: 40 * time.Second, Method: post, Times: 1}, {Kind: sandbox.StatusAfter, Status: 504, Method: post, Times: 1}}, state: Accepted, accepted: benchValues, least: 80 * time.Second, most: 3 * time.Minute, imports: 9},
-		{name: "a request takes too long", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Latency, Delay: 55 * time.Second, Method: post, Times: 1}}, state: Accepted, accepted: benchValues, least: 110 * time.Second, most: 2 * time.Minute, imports: 9},
-		{name: "a request takes too long every time", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Latency, Delay: 55 * time.Second, Method: post}}, state: Failed, reason: DHIS2Unavailable, least: 160 * time.Second, most: 4 * time.Minute, imports: 2, unknown: 300},
-		{name: "an answer is lost, then the connection is refused", dhis2Faults: []sandbox.Fault{{Kind: sandbox.ResetAfter, Method: post, Times: 1}, {Kind: sandbox.Status, Status: 429, Method: post}}, state: Failed, reason: DHIS2Unavailable, least: time.Minute, most: 90 * time.Second, unknown: 300},
-		{name: "an answer is lost, then the account is refused", dhis2Faults: []sandbox.Fault{{Kind: sandbox.ResetAfter, Method: post, Times: 1}, {Kind: sandbox.LoginRedirect, Method: post}}, state: Failed, reason: Credentials, most: 2 * time.Second, unknown: 300, imports: 2},
-		{name: "a proxy gives up, then refuses the account", dhis2Faults: []sandbox.Fault{{Kind: sandbox.StatusAfter, Status: 504, Method: post, Times: 1}, {Kind: sandbox.LoginRedirect, Method: post}}, state: Failed, reason: Credentials, most: 10 * time.Second, unknown: 300, imports: 2},
-		{name: "a proxy asks for a longer wait than there is patience", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503, RetryAfter: "30", Method: post}}, state: Failed, reason: DHIS2Unavailable, least: time.Minute, most: time.Minute, imports: 3, unknown: 300},
+		{name: "nothing is wrong", state: ledger.Accepted, accepted: benchValues, most: time.Second, imports: 4},
+		{name: "DHIS2 is away for a moment", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503, Times: 6}}, state: ledger.Accepted, accepted: benchValues, least: 5 * time.Second, most: 20 * time.Second, imports: 4},
+		{name: "DHIS2 is away for ever", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503}}, state: ledger.Failed, reason: DHIS2Unavailable, least: time.Minute, most: 90 * time.Second},
+		{name: "DHIS2 goes away in the middle, and comes back", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Status, Status: 502, Method: post, Skip: 2, Times: 6}}, state: ledger.Accepted, accepted: benchValues, least: 8 * time.Second, most: 30 * time.Second, imports: 10},
+		{name: "DHIS2 goes away in the middle for ever", dhis2Faults: []sandbox.Fault{{Kind: sandbox.ResetBefore, Method: post, Skip: 2}}, state: ledger.Failed, reason: DHIS2Unavailable, accepted: 600, least: time.Minute, most: 90 * time.Second, imports: 22, unknown: 300},
+		{name: "the CHT is away for a moment", chtFaults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503, Times: 5}}, state: ledger.Accepted, accepted: benchValues, least: 15 * time.Second, most: 40 * time.Second, imports: 4},
+		{name: "the CHT is away for ever", chtFaults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503}}, state: ledger.Failed, reason: CHTUnavailable, least: time.Minute, most: 3 * time.Minute},
+		{name: "the CHT's answer is cut once", chtFaults: []sandbox.Fault{{Kind: sandbox.CutBody, Path: "/api/v2/export", Times: 1}}, state: ledger.Accepted, accepted: benchValues, most: 30 * time.Second, imports: 4},
+		{name: "a login page is not waited for", dhis2Faults: []sandbox.Fault{{Kind: sandbox.LoginPage}}, state: ledger.Failed, reason: DHIS2Unavailable, most: time.Second},
+		{name: "refused credentials are not waited for", dhis2Faults: []sandbox.Fault{{Kind: sandbox.LoginRedirect}}, state: ledger.Failed, reason: Credentials, most: time.Second},
+		{name: "a success that stored nothing passes", dhis2Faults: []sandbox.Fault{{Kind: sandbox.WriteFails, Method: post, Times: 2}}, state: ledger.Accepted, accepted: benchValues, least: time.Second, most: 5 * time.Second, imports: 6},
+		{name: "a success that stored nothing stays", dhis2Faults: []sandbox.Fault{{Kind: sandbox.WriteFails, Method: post}}, state: ledger.Failed, reason: DHIS2Unavailable, least: time.Minute, most: 2 * time.Minute, imports: 60, unknown: 900},
+		{name: "a proxy gives up, and DHIS2 goes on", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Latency, Delay: 40 * time.Second, Method: post, Times: 1}, {Kind: sandbox.StatusAfter, Status: 504, Method: post, Times: 1}}, state: ledger.Accepted, accepted: benchValues, least: 80 * time.Second, most: 3 * time.Minute, imports: 9},
+		{name: "a request takes too long", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Latency, Delay: 55 * time.Second, Method: post, Times: 1}}, state: ledger.Accepted, accepted: benchValues, least: 110 * time.Second, most: 2 * time.Minute, imports: 9},
+		{name: "a request takes too long every time", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Latency, Delay: 55 * time.Second, Method: post}}, state: ledger.Failed, reason: DHIS2Unavailable, least: 160 * time.Second, most: 4 * time.Minute, imports: 2, unknown: 300},
+		{name: "an answer is lost, then the connection is refused", dhis2Faults: []sandbox.Fault{{Kind: sandbox.ResetAfter, Method: post, Times: 1}, {Kind: sandbox.Status, Status: 429, Method: post}}, state: ledger.Failed, reason: DHIS2Unavailable, least: time.Minute, most: 90 * time.Second, unknown: 300},
+		{name: "an answer is lost, then the account is refused", dhis2Faults: []sandbox.Fault{{Kind: sandbox.ResetAfter, Method: post, Times: 1}, {Kind: sandbox.LoginRedirect, Method: post}}, state: ledger.Failed, reason: Credentials, most: 2 * time.Second, unknown: 300, imports: 2},
+		{name: "a proxy gives up, then refuses the account", dhis2Faults: []sandbox.Fault{{Kind: sandbox.StatusAfter, Status: 504, Method: post, Times: 1}, {Kind: sandbox.LoginRedirect, Method: post}}, state: ledger.Failed, reason: Credentials, most: 10 * time.Second, unknown: 300, imports: 2},
+		{name: "a proxy asks for a longer wait than there is patience", dhis2Faults: []sandbox.Fault{{Kind: sandbox.Status, Status: 503, RetryAfter: "30", Method: post}}, state: ledger.Failed, reason: DHIS2Unavailable, least: time.Minute, most: time.Minute, imports: 3, unknown: 300},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -207,7 +224,7 @@ func TestSubmissionWaitsForServersThatAreAway(t *testing.T) {
 				if got := len(b.dhis2.Imports()); test.imports > 0 && got != test.imports {
 					t.Errorf("%d imports, want %d", got, test.imports)
 				}
-				if test.state == Accepted {
+				if test.state == ledger.Accepted {
 					b.arrivedOnce(t)
 				}
 				if b.dhis2.MostAtOnce() > 1 {
@@ -225,7 +242,7 @@ func TestSubmissionThatIsStoppedTellsWhatWasSent(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(15*time.Second, cancel)
 		report, took := b.submit(t, ctx)
-		if report.State != Cancelled || report.Reason != Stopped || report.Counts.Accepted != 600 || report.Counts.Unsent != 600 || took != 20*time.Second {
+		if report.State != ledger.Cancelled || report.Reason != Stopped || report.Counts.Accepted != 600 || report.Counts.Unsent != 600 || took != 20*time.Second {
 			t.Errorf("%s %q after %s: %+v", report.State, report.Reason, took, report.Counts)
 		}
 	})
@@ -239,7 +256,7 @@ func TestSubmissionThatIsStoppedTellsWhatWasSent(t *testing.T) {
 			}
 		}
 		report, _ := b.submit(t, ctx)
-		if report.State != Cancelled || report.Counts.Unknown != 300 || report.Counts.Unsent != 900 {
+		if report.State != ledger.Cancelled || report.Counts.Unknown != 300 || report.Counts.Unsent != 900 {
 			t.Errorf("%s %q: %+v", report.State, report.Reason, report.Counts)
 		}
 	})
@@ -250,7 +267,7 @@ func TestSubmissionThatIsStoppedTellsWhatWasSent(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(time.Hour, cancel)
 		report, took := b.submit(t, ctx)
-		if report.State != Cancelled || took != time.Hour {
+		if report.State != ledger.Cancelled || took != time.Hour {
 			t.Errorf("%s %q after %s", report.State, report.Error, took)
 		}
 	})
@@ -267,7 +284,7 @@ func TestSubmissionTellsItsProgress(t *testing.T) {
 		last = p
 	}
 	report, _ := b.submit(t, t.Context())
-	if report.State != Accepted || !slices.Equal(steps, []string{"fetch", "send"}) || last.Done != benchValues || last.Total != benchValues {
+	if report.State != ledger.Accepted || !slices.Equal(steps, []string{"fetch", "send"}) || last.Done != benchValues || last.Total != benchValues {
 		t.Errorf("%s, steps %v, at the end %+v", report.State, steps, last)
 	}
 }
@@ -299,7 +316,7 @@ func TestOrgUnitsOfSeveralAttributeOptionCombosGoApart(t *testing.T) {
 	if len(imports) != 2 || bytes.Contains(imports[0].Body, []byte("attributeOptionCombo")) || !bytes.Contains(imports[1].Body, []byte(`"attributeOptionCombo":"AocUnknown1"`)) {
 		t.Fatalf("%d imports", len(imports))
 	}
-	if report.State != PartlyAccepted || report.Counts.Accepted != 1 || report.Refused[0].AttributeOptionCombo != "AocUnknown1" {
+	if report.State != ledger.PartlyAccepted || report.Counts.Accepted != 1 || report.Refused[0].AttributeOptionCombo != "AocUnknown1" {
 		t.Errorf("%s, refused %+v", report.State, report.Refused)
 	}
 }
@@ -308,60 +325,134 @@ func TestOrgUnitsOfSeveralAttributeOptionCombosGoApart(t *testing.T) {
 // one count, the org units' rows add up to the counts, and each org unit is in one state.
 func TestReportsAddUp(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
-	for round := range 500 {
-		tally := newTally(Report{State: Accepted})
-		fetched := 0
-		for unit := range random.IntN(2000) {
-			id := fmt.Sprintf("OuTest%05d", unit)
-			result := tally.orgUnit(id)
-			dropped, quarantined := random.IntN(3), random.IntN(2)
-			result.Dropped, result.Quarantined = dropped, quarantined
-			tally.report.Counts.Dropped += dropped
-			tally.report.Counts.Quarantined += quarantined
-			chunk := dhis2.Chunk{}
-			for range random.IntN(4) {
-				chunk.Values = append(chunk.Values, dhis2.DataValue{OrgUnit: id, DataElement: "DeTest00001", Value: "1"})
-			}
-			fetched += dropped + quarantined + len(chunk.Values)
-			tally.outcome(chunk, someOutcome(random, chunk))
+	b := newBench(t, "2.43.1")
+	period, _ := dhis2.ParsePeriod("202609")
+	for round := range 40 {
+		key := ledger.Key{DHIS2: "national", DataSet: fmt.Sprintf("DsTest%05d", round), Period: period, CHT: "county"}
+		sub, _, err := b.Ledger.Begin(t.Context(), ledger.Request{Key: key}, nil)
+		if err != nil {
+			t.Fatal(err)
 		}
-		tally.report.Counts.Fetched = fetched
-		r := tally.finish()
+		units := random.IntN(60)
+		if round == 0 {
+			units = 1500
+		}
+		fetched := b.prepareSome(t, random, sub.ID, units)
+		b.answerSome(t, random, sub.ID)
+		if err := b.finish(t.Context(), sub.ID, nil); err != nil {
+			t.Fatal(err)
+		}
+		r, err := b.Report(t.Context(), sub.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
 		c := r.Counts
 		if sum := c.Dropped + c.Quarantined + c.Accepted + c.Refused + c.Unknown + c.Unsent; sum != fetched {
 			t.Fatalf("round %d: %d fetched, %+v", round, fetched, c)
 		}
 		u := r.OrgUnits
-		if sum := u.Accepted + u.PartlyAccepted + u.Refused + u.Unknown + u.Unsent + u.Dropped; sum != r.ResultsTotal {
-			t.Fatalf("round %d: %d org units, %+v", round, r.ResultsTotal, u)
+		if sum := u.Accepted + u.PartlyAccepted + u.Refused + u.Unknown + u.Unsent + u.Dropped; sum != r.ResultsTotal || sum != units {
+			t.Fatalf("round %d: %d of %d org units, %+v", round, r.ResultsTotal, units, u)
 		}
 		if r.RefusedTotal != c.Refused || len(r.Refused) > 1000 || len(r.Results) != min(1000, r.ResultsTotal) {
 			t.Fatalf("round %d: %d and %d refused, %d listed, %d results", round, r.RefusedTotal, c.Refused, len(r.Refused), len(r.Results))
 		}
-		if r.ResultsTotal <= 1000 {
-			rows := OrgUnitResult{}
-			for _, result := range r.Results {
-				rows.Accepted += result.Accepted
-				rows.Refused += result.Refused
-				rows.Unknown += result.Unknown
-				rows.Unsent += result.Unsent
-			}
-			if rows.Accepted != c.Accepted || rows.Refused != c.Refused || rows.Unknown != c.Unknown || rows.Unsent != c.Unsent {
-				t.Fatalf("round %d: rows %+v, counts %+v", round, rows, c)
+		if r.ResultsTotal > 1000 {
+			continue
+		}
+		rows := OrgUnitResult{}
+		for _, result := range r.Results {
+			rows.Accepted += result.Accepted
+			rows.Refused += result.Refused
+			rows.Unknown += result.Unknown
+			rows.Unsent += result.Unsent
+		}
+		if rows.Accepted != c.Accepted || rows.Refused != c.Refused || rows.Unknown != c.Unknown || rows.Unsent != c.Unsent {
+			t.Fatalf("round %d: rows %+v, counts %+v", round, rows, c)
+		}
+	}
+}
+
+// prepareSome stores a content of so many org units, and says how many cells there are in all.
+func (b *bench) prepareSome(t *testing.T, random *rand.Rand, id string, units int) (fetched int) {
+	t.Helper()
+	p := ledger.Preparation{State: ledger.Ready, Dialect: "2.43"}
+	var parts []ledger.Part
+	var outcomes []ledger.OrgUnitOutcome
+	for unit := range units {
+		o := ledger.OrgUnitOutcome{OrgUnit: fmt.Sprintf("OuTest%05d", unit), Dropped: random.IntN(3), Quarantined: random.IntN(2)}
+		part := ledger.Part{OrgUnit: o.OrgUnit}
+		for element := range random.IntN(4) {
+			part.Values = append(part.Values, dhis2.DataValue{OrgUnit: o.OrgUnit, DataElement: fmt.Sprintf("DeTest%05d", element), Value: "1"})
+		}
+		if o.Unsent = len(part.Values); o.Unsent > 0 {
+			parts = append(parts, part)
+		}
+		p.Counts.Dropped += o.Dropped
+		p.Counts.Quarantined += o.Quarantined
+		p.Counts.Unsent += o.Unsent
+		outcomes = append(outcomes, o)
+	}
+	p.Content, p.OrgUnits = listed(parts), listed(outcomes)
+	p.Counts.Fetched = p.Counts.Dropped + p.Counts.Quarantined + p.Counts.Unsent
+	if err := errors.Join(b.Ledger.Prepared(t.Context(), id, p, nil), b.Ledger.Advance(t.Context(), id, ledger.Sending, nil)); err != nil {
+		t.Fatal(err)
+	}
+	return p.Counts.Fetched
+}
+
+func listed[T any](items []T) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for _, item := range items {
+			if !yield(item, nil) {
+				return
 			}
 		}
 	}
 }
 
-func someOutcome(random *rand.Rand, c dhis2.Chunk) dhis2.Outcome {
-	o := dhis2.Outcome{State: dhis2.Accepted, Accepted: len(c.Values)}
+// answerSome sends chunks and answers most of them somehow.
+func (b *bench) answerSome(t *testing.T, random *rand.Rand, id string) {
+	t.Helper()
+	for range 12 {
+		sub, err := b.Ledger.Submission(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chunks, err := b.Ledger.Chunks(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		left := ledger.Remaining(sub.Parts, chunks)
+		if len(left) == 0 {
+			return
+		}
+		c, values, _, err := b.Ledger.Compose(t.Context(), id, left[random.IntN(len(left))], 1+random.IntN(20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c, err = b.Ledger.RecordChunk(t.Context(), id, c); err != nil {
+			t.Fatal(err)
+		}
+		if random.IntN(5) == 0 {
+			continue // its answer is lost
+		}
+		answer := ledger.Answer{Outcome: someOutcome(random, values), Split: random.IntN(4) == 0}
+		if err := b.Ledger.Acknowledge(t.Context(), id, c.Number, answer, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func someOutcome(random *rand.Rand, values []dhis2.DataValue) dhis2.Outcome {
+	o := dhis2.Outcome{State: dhis2.Accepted, Accepted: len(values)}
 	switch random.IntN(4) {
 	case 0:
 		o = dhis2.Outcome{State: dhis2.Unknown}
 	case 1:
 		o = dhis2.Outcome{State: dhis2.Unsent}
 	case 2:
-		for i, v := range c.Values {
+		for i, v := range values {
 			if random.IntN(2) == 0 {
 				o.Refused = append(o.Refused, dhis2.Refusal{Index: i, DataValue: v, Code: "E7619"})
 				o.Accepted--

@@ -13,19 +13,19 @@ may() {
   case $1 in
     mediator) echo "$packages" ;;
     handlers) echo "orchestration internal/ledger internal/openhim $leaves" ;;
-    orchestration) echo "internal/cht internal/dhis2 internal/openhim internal/mapping internal/ledger $leaves" ;;
+    orchestration) echo "internal/cht internal/dhis2 internal/openhim internal/mapping internal/ledger internal/notice $leaves" ;;
     internal/mapping) echo "internal/cht internal/dhis2 $leaves" ;;
     internal/ledger) echo "internal/dhis2 $leaves" ;;
-    config | internal/cht | internal/dhis2 | internal/openhim | internal/transport) echo "$leaves" ;;
+    config | internal/cht | internal/dhis2 | internal/openhim | internal/notice | internal/transport) echo "$leaves" ;;
   esac
 }
 packages="mediator config handlers orchestration internal/cht internal/dhis2 internal/openhim internal/mapping
-  internal/ledger internal/transport internal/exchange internal/issue internal/sandbox internal/newcomer"
+  internal/ledger internal/notice internal/transport internal/exchange internal/issue internal/sandbox internal/newcomer"
 
 # The home of each library.
 libraries="github.com/gin-gonic/gin=handlers github.com/hashicorp/go-retryablehttp=internal/transport
   modernc.org/sqlite=internal/ledger github.com/jackc/pgx/v5=internal/ledger github.com/robfig/cron/v3=orchestration
-  github.com/alecthomas/kong=mediator github.com/knadh/koanf/v2=config"
+  github.com/wneessen/go-mail=internal/notice github.com/alecthomas/kong=mediator github.com/knadh/koanf/v2=config"
 
 # The folder is named like packages of ours, to show that where a clone lies makes no difference.
 work=$(mktemp -d)

@@ -109,6 +109,8 @@ type DataSet struct {
 	PeriodType PeriodType
 	// CanWrite says whether the account may write data of the set.
 	CanWrite bool
+	// ExpiryDays is how many days after its end a period is locked; 0 is never.
+	ExpiryDays int
 	// DefaultCombo is the id of the default attribute option combo where the set uses it, else empty.
 	DefaultCombo string
 	// AttributeOptionCombos are the combos of a set that has categories of its own, empty where it uses the default.
@@ -123,6 +125,7 @@ func (c *Client) DataSet(ctx context.Context, id string) (DataSet, error) {
 		ID         string     `json:"id"`
 		Name       string     `json:"name"`
 		PeriodType PeriodType `json:"periodType"`
+		ExpiryDays float64    `json:"expiryDays"`
 		Access     struct {
 			Data struct {
 				Write bool `json:"write"`
@@ -135,14 +138,14 @@ func (c *Client) DataSet(ctx context.Context, id string) (DataSet, error) {
 			} `json:"categoryOptionCombos"`
 		} `json:"categoryCombo"`
 	}
-	path := "/api/dataSets/" + url.PathEscape(id) + "?fields=id,name,periodType,access[data],categoryCombo[id,isDefault,categoryOptionCombos[id]]"
+	path := "/api/dataSets/" + url.PathEscape(id) + "?fields=id,name,periodType,expiryDays,access[data],categoryCombo[id,isDefault,categoryOptionCombos[id]]"
 	if err := c.get(ctx, doing, path, &answer); err != nil {
 		return DataSet{}, err
 	}
 	if answer.ID == "" || answer.PeriodType == "" {
 		return DataSet{}, &Error{Doing: doing, Kind: Unusable, What: "the answer has no id and period type", Remedy: "check that the address is that of a DHIS2"}
 	}
-	set := DataSet{ID: answer.ID, Name: answer.Name, PeriodType: answer.PeriodType, CanWrite: answer.Access.Data.Write}
+	set := DataSet{ID: answer.ID, Name: answer.Name, PeriodType: answer.PeriodType, CanWrite: answer.Access.Data.Write, ExpiryDays: int(answer.ExpiryDays)}
 	for _, combo := range answer.CategoryCombo.Combos {
 		if answer.CategoryCombo.IsDefault {
 			set.DefaultCombo = combo.ID

@@ -2,14 +2,14 @@ package dhis2
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/cht-dhis2/mediator/internal/exchange"
 )
 
 // DefaultCombo is the id that every DHIS2 gives the default option combo. The mediator never writes it: where a combo is
@@ -58,7 +58,12 @@ type Packed struct {
 	Body []byte
 	// Digest is the SHA-256 of the JSON, in hex: of the text, as gzip may pack the same text in several ways.
 	Digest string
+	// Text is what is kept of the JSON as evidence.
+	Text exchange.Body
 }
+
+// keptText is how much of the text of a chunk is kept as evidence, in bytes.
+const keptText = 8 << 10
 
 // packer packs chunks, one after the other.
 type packer struct {
@@ -72,7 +77,6 @@ func (p *packer) pack(c Chunk) (Packed, error) {
 	if p.text, err = c.append(p.text[:0]); err != nil {
 		return Packed{}, fmt.Errorf("compose a chunk of data set %s: %w", c.DataSet, err)
 	}
-	sum := sha256.Sum256(p.text)
 	var packed bytes.Buffer
 	p.gzip.Reset(&packed)
 	if _, err := p.gzip.Write(p.text); err != nil {
@@ -81,7 +85,8 @@ func (p *packer) pack(c Chunk) (Packed, error) {
 	if err := p.gzip.Close(); err != nil {
 		return Packed{}, err
 	}
-	return Packed{Chunk: c, Body: packed.Bytes(), Digest: hex.EncodeToString(sum[:])}, nil
+	text := exchange.NewBody(p.text, keptText)
+	return Packed{Chunk: c, Body: packed.Bytes(), Digest: text.SHA256, Text: text}, nil
 }
 
 // Pack writes a chunk down as it travels. The same chunk gives the same text every time.

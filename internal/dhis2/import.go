@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"sync/atomic"
 	"time"
+
+	"github.com/cht-dhis2/mediator/internal/exchange"
 )
 
 // Options are what an import may ask for beside storing the values.
@@ -21,7 +23,7 @@ const finishing = 20 * time.Second
 // apart; what has to wait longer, or has to go in another form, is told by the outcome's Next.
 //
 // When the context ends, a request in flight is given 20 seconds to finish, so that its outcome is known. The error is
-// for a context that ended before anything was sent.
+// for a context that ended before anything was sent. A recorder of the context is told the text that is sent.
 func (c *Client) Import(ctx context.Context, dialect Dialect, chunk Packed, options Options) (Outcome, error) {
 	if err := ctx.Err(); err != nil {
 		return Outcome{}, err
@@ -49,6 +51,10 @@ func (c *Client) Import(ctx context.Context, dialect Dialect, chunk Packed, opti
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Content-Encoding", "gzip")
+
+	recorder := exchange.From(ctx)
+	recorder.Sends(chunk.Text)
+	defer recorder.Sends(exchange.Body{})
 
 	outcome := Outcome{State: Unsent}
 	started := c.now()

@@ -9,6 +9,8 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"hash"
+	"math"
 	"regexp"
 	"strings"
 	"time"
@@ -31,13 +33,17 @@ type Exchange struct {
 	Received       Body              `json:"received"`
 	// Error says why there was no whole answer; empty when there was one. Status is 0 when none began.
 	Error string `json:"error,omitempty"`
+	// LeftOut, where it is not 0, is how many tries are not kept, for there were too many. This Exchange stands for all
+	// of them: Began, Method and Address are of the first, Error says it in words.
+	LeftOut int `json:"left_out,omitempty"`
 }
 
 // Body is what is kept of a body. The zero value is an empty one.
 type Body struct {
 	// Text is the beginning, or all of it, without secrets and always valid UTF-8.
 	Text string `json:"text,omitempty"`
-	// Length and SHA256 are of the whole body as it travelled.
+	// Length and SHA256 are of the whole body, unpacked. Where it was not read to its end, Length is of what was read,
+	// SHA256 is empty and Cut is set.
 	Length int    `json:"length"`
 	SHA256 string `json:"sha256,omitempty"`
 	// Cut says that Text is not all of it.
@@ -49,28 +55,79 @@ const margin = 4 << 10
 
 // NewBody keeps at most limit bytes of the text of a body.
 func NewBody(whole []byte, limit int) Body {
-	if len(whole) == 0 {
+	sum := sha256.Sum256(whole)
+	return bodyOf(whole[:min(len(whole), lookedAt(limit))], len(whole), sum[:], limit)
+}
+
+// Writer makes a Body of what is written to it, while it passes: it keeps no more of it than the beginning.
+type Writer struct {
+	limit     int
+	beginning []byte
+	length    int
+	sum       hash.Hash
+}
+
+// NewWriter makes a writer whose Body keeps at most limit bytes of the text.
+func NewWriter(limit int) *Writer {
+	return &Writer{limit: limit, sum: sha256.New()}
+}
+
+// Write never fails.
+func (w *Writer) Write(p []byte) (int, error) {
+	if room := lookedAt(w.limit) - len(w.beginning); room > 0 {
+		w.beginning = append(w.beginning, p[:min(len(p), room)]...)
+	}
+	w.length += len(p)
+	_, _ = w.sum.Write(p) // a hash never fails
+	return len(p), nil
+}
+
+// Body is what is kept of all that was written so far, as of a whole body.
+func (w *Writer) Body() Body {
+	return bodyOf(w.beginning, w.length, w.sum.Sum(nil), w.limit)
+}
+
+// part is what is kept of a body whose rest was not read.
+func (w *Writer) part() Body {
+	b := w.Body()
+	b.SHA256, b.Cut = "", true
+	return b
+}
+
+// lookedAt is how much of the beginning of a body is needed to keep limit bytes of it without secrets.
+func lookedAt(limit int) int {
+	if limit <= 0 {
+		return 0
+	}
+	return min(limit, math.MaxInt-margin) + margin
+}
+
+// bodyOf keeps at most limit bytes of the beginning of a body of this length and digest.
+func bodyOf(beginning []byte, length int, sum []byte, limit int) Body {
+	if length == 0 {
 		return Body{}
 	}
-	sum := sha256.Sum256(whole)
-	b := Body{Length: len(whole), SHA256: hex.EncodeToString(sum[:])}
-	limit = max(limit, 0)
-	beginning := whole[:min(len(whole), limit+margin)]
 	text := Redact(string(beginning))
-	b.Cut = len(beginning) < len(whole) || len(text) > limit
-	b.Text = clip(text, limit)
-	return b
+	return Body{
+		Text:   clip(text, limit),
+		Length: length,
+		SHA256: hex.EncodeToString(sum),
+		Cut:    len(beginning) < length || len(text) > limit,
+	}
 }
 
 // String is the text for a person. Where it was cut, the last line says so, with length and SHA-256 of the whole.
 func (b Body) String() string {
-	if !b.Cut {
+	switch {
+	case !b.Cut:
 		return b.Text
+	case b.SHA256 == "":
+		return b.Text + fmt.Sprintf("\n[cut: %d bytes were read, and not the rest]", b.Length)
 	}
 	return b.Text + fmt.Sprintf("\n[cut: %d bytes in all, SHA-256 %s]", b.Length, b.SHA256)
 }
 
-var cutLine = regexp.MustCompile(`\n\[cut: \d+ bytes in all, SHA-256 [0-9a-f]{64}\]$`)
+var cutLine = regexp.MustCompile(`\n\[cut: \d+ bytes (?:in all, SHA-256 [0-9a-f]{64}|were read, and not the rest)\]$`)
 
 // maxCutLine is how many bytes of a text are searched for the line of an earlier cut.
 const maxCutLine = 128

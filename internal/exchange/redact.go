@@ -1,9 +1,11 @@
 package exchange
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 )
@@ -69,7 +71,7 @@ func Redact(text string) string {
 func suspicious(text string) bool {
 	lower := strings.ToLower(text)
 	for _, word := range []string{
-		"://", "basic", "bearer", "apitoken", "digest", "d2p", "passw", "passphrase", "secret", "token", "api", "authorization", "cookie", "credential",
+		"://", "basic", "bearer", "apitoken", "digest", "d2p", "passw", "passphrase", "secret", "token", "apikey", "api-key", "api_key", "authorization", "cookie", "credential",
 	} {
 		if strings.Contains(lower, word) {
 			return true
@@ -111,15 +113,33 @@ func redactQuery(query string) string {
 	return strings.Join(parts, "&")
 }
 
-// Header keeps the headers of a message, several values of one name joined, with the secrets taken out.
+// maxHeader is how much of the value of a header is kept, maxHeaders how much of all of them, in bytes.
+const maxHeader, maxHeaders = 2 << 10, 16 << 10
+
+// Header keeps the headers of a message, several values of one name joined, with the secrets taken out. A long value is
+// cut, and ends in an ellipsis then; headers for which there is no room are left out.
 func Header(header http.Header) map[string]string {
 	kept := make(map[string]string, len(header))
-	for name, values := range header {
-		value := strings.ToValidUTF8(strings.Join(values, ", "), "\uFFFD")
-		if secretName(name) {
-			value = Redacted
+	room := maxHeaders
+	for _, name := range slices.Sorted(maps.Keys(header)) {
+		value := Redacted
+		if !secretName(name) {
+			value = headerValue(header[name])
 		}
-		kept[name] = Redact(value)
+		if len(name)+len(value) > room {
+			continue
+		}
+		room -= len(name) + len(value)
+		kept[name] = value
 	}
 	return kept
+}
+
+func headerValue(values []string) string {
+	value := strings.Join(values, ", ")
+	text := Redact(strings.ToValidUTF8(value[:min(len(value), maxHeader+margin)], "\uFFFD"))
+	if len(text) <= maxHeader {
+		return text
+	}
+	return clip(text, maxHeader) + "…"
 }

@@ -66,6 +66,8 @@ type booking struct {
 	answer     Answer
 
 	state ChunkState
+	// tried says that, after this answer, the values may be in DHIS2 without anybody knowing.
+	tried bool
 	units []unitBooking
 	cells []RefusedCell
 }
@@ -89,8 +91,12 @@ func (b *booking) book(ctx context.Context) error {
 		return err
 	}
 	b.state = ChunkState(b.answer.State)
-	if b.answer.Split {
+	b.tried = b.chunk.Tried || b.state == ChunkUnknown
+	switch {
+	case b.answer.Split:
 		b.state = ChunkSplit
+	case b.tried && b.state == ChunkUnsent: // a request that did not arrive does not undo one that may have
+		b.state = ChunkUnknown
 	}
 	if err := b.read(ctx); err != nil {
 		return err
@@ -168,17 +174,18 @@ func (b *booking) refuse(u *unitBooking, r dhis2.Refusal, v dhis2.DataValue) {
 func (b *booking) place(u *unitBooking) {
 	rest := len(u.taken)
 	all := rest + u.refused
-	switch b.chunk.State {
-	case ChunkUnknown:
+	if b.chunk.Tried {
 		u.unknown -= all
-	default:
+	} else {
 		u.unsent -= all
 	}
-	switch b.state {
-	case ChunkUnknown:
-		u.unknown += rest
-	case ChunkUnsent, ChunkSplit:
-		u.unsent += rest
+	switch {
+	case !b.state.Settled() || b.state == ChunkSplit:
+		if b.tried {
+			u.unknown += rest
+		} else {
+			u.unsent += rest
+		}
 	default:
 		u.accepted += rest
 		u.all = u.refused == 0
@@ -207,8 +214,8 @@ func (b *booking) saveChunk(ctx context.Context) error {
 		accepted += u.accepted
 	}
 	_, err = b.tx.ExecContext(ctx, `UPDATE chunk SET state = $1, answered_at = $2, accepted = $3, refused = $4, not_kept = $5, failure = $6,
-		import_count = $7, refused_cells = $8 WHERE submission = $9 AND number = $10`,
-		b.state, b.l.now(), accepted, len(b.cells), b.answer.NotKept, failure, string(count), cells, b.submission.number, b.chunk.Number)
+		import_count = $7, refused_cells = $8, tried = $9 WHERE submission = $10 AND number = $11`,
+		b.state, b.l.now(), accepted, len(b.cells), b.answer.NotKept, failure, string(count), cells, number(b.tried), b.submission.number, b.chunk.Number)
 	return err
 }
 

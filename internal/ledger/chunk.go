@@ -55,7 +55,10 @@ type Chunk struct {
 	// Digest is of the text that is sent.
 	Digest string
 
-	State    ChunkState
+	State ChunkState
+	// Tried says that its values went in a request whose end nobody knows, be it that of a chunk that was split into this
+	// one: until an answer says more they count as unknown.
+	Tried    bool
 	Attempts int
 	// CreatedAt is when it was recorded first, SentAt when last, AnsweredAt when the last answer came.
 	CreatedAt, SentAt, AnsweredAt time.Time
@@ -175,8 +178,14 @@ func (l *Ledger) insertChunk(ctx context.Context, tx *sql.Tx, s Submission, c Ch
 	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(number), 0) + 1 FROM chunk WHERE submission = $1`, s.number).Scan(&chunk); err != nil {
 		return 0, err
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO chunk (submission, number, first_part, end_part, size, digest, state, attempts, created_at, sent_at, set_aside)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8, $9, $10)`, s.number, chunk, c.From, c.To, c.Size, c.Digest, ChunkSending, l.now(), l.now(), aside)
+	// A chunk that is made of a split one takes over that its values may be there already.
+	var tried int
+	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(tried), 0) FROM chunk WHERE submission = $1 AND state = $2 AND first_part <= $3 AND end_part >= $4`,
+		s.number, ChunkSplit, c.From, c.To).Scan(&tried); err != nil {
+		return 0, err
+	}
+	_, err = tx.ExecContext(ctx, `INSERT INTO chunk (submission, number, first_part, end_part, size, digest, state, tried, attempts, created_at, sent_at, set_aside)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 1, $9, $10, $11)`, s.number, chunk, c.From, c.To, c.Size, c.Digest, ChunkSending, tried, l.now(), l.now(), aside)
 	return chunk, err
 }
 
@@ -195,7 +204,7 @@ func (l *Ledger) againChunk(ctx context.Context, tx *sql.Tx, s Submission, c Chu
 	return err
 }
 
-const chunkColumns = `SELECT number, first_part, end_part, size, digest, state, attempts, created_at, sent_at, answered_at, accepted, refused,
+const chunkColumns = `SELECT number, first_part, end_part, size, digest, state, tried, attempts, created_at, sent_at, answered_at, accepted, refused,
 	not_kept, failure, import_count, set_aside FROM chunk WHERE submission = $1`
 
 func scanChunk(scan func(...any) error) (Chunk, error) {
@@ -203,7 +212,7 @@ func scanChunk(scan func(...any) error) (Chunk, error) {
 	var created, sent, answered int64
 	var count string
 	var aside []byte
-	if err := scan(&c.Number, &c.From, &c.To, &c.Size, &c.Digest, &c.State, &c.Attempts, &created, &sent, &answered, &c.Accepted, &c.Refused,
+	if err := scan(&c.Number, &c.From, &c.To, &c.Size, &c.Digest, &c.State, &c.Tried, &c.Attempts, &created, &sent, &answered, &c.Accepted, &c.Refused,
 		&c.NotKept, &c.Failure, &count, &aside); err != nil {
 		return c, err
 	}
@@ -239,18 +248,29 @@ func (l *Ledger) Chunks(ctx context.Context, id string) (chunks []Chunk, err err
 }
 
 // Remaining gives the ranges of a content of so many parts that no chunk covers, in their order. A chunk that was split
-// covers nothing. It is where sending goes on, after the chunks whose fate is not decided.
+// covers nothing, but no range goes over its borders: what was in it may be there already, and what was not, is not. It is
+// where sending goes on, after the chunks whose fate is not decided.
 func Remaining(parts int, chunks []Chunk) []Range {
 	var covered []Range
+	borders := []int{0, parts}
 	for _, c := range chunks {
-		if c.State != ChunkSplit {
+		if c.State == ChunkSplit {
+			borders = append(borders, c.From, c.To)
+		} else {
 			covered = append(covered, c.Range)
 		}
 	}
 	slices.SortFunc(covered, func(a, b Range) int { return a.From - b.From })
+	slices.Sort(borders)
 	var left []Range
 	at := 0
 	for _, r := range append(covered, Range{From: parts, To: parts}) {
+		for _, border := range borders {
+			if border > at && border <= r.From {
+				left = append(left, Range{From: at, To: border})
+				at = border
+			}
+		}
 		if r.From > at {
 			left = append(left, Range{From: at, To: r.From})
 		}

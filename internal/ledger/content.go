@@ -56,12 +56,22 @@ type Preparation struct {
 	// their values there. Nil is nothing.
 	OrgUnits iter.Seq2[OrgUnitOutcome, error]
 	Issues   []issue.Issue
+	// Facts is a JSON object of what the step knows of itself; nil is an empty one.
+	Facts []byte
 	// IssuesTotal is how many issues there are where it is more than the list holds.
 	IssuesTotal int
 }
 
+// SharedError says that another source of the same data set and period sends, or has sent, an org unit of the content: the
+// second would overwrite the first.
+type SharedError struct{ OrgUnit, CHT string }
+
+func (e *SharedError) Error() string {
+	return "org unit " + e.OrgUnit + " comes from source " + e.CHT + " too"
+}
+
 // Prepared stores what preparing a submission left, in one transaction with the job that next adds. Memory does not grow
-// with the content. ErrState says that the submission is not being prepared.
+// with the content. ErrState says that the submission is not being prepared, a *SharedError that the content must not go.
 func (l *Ledger) Prepared(ctx context.Context, id string, p Preparation, next Next) error {
 	var pack *packer
 	err := l.write(ctx, "store the content of submission "+id, func(tx *sql.Tx) error {
@@ -77,6 +87,9 @@ func (l *Ledger) Prepared(ctx context.Context, id string, p Preparation, next Ne
 		}
 		parts, err := storeContent(ctx, tx, pack, s, p)
 		if err != nil {
+			return err
+		}
+		if err := notShared(ctx, tx, s); err != nil {
 			return err
 		}
 		if err := storeOrgUnits(ctx, tx, s, p.OrgUnits); err != nil {
@@ -99,14 +112,42 @@ func (l *Ledger) Prepared(ctx context.Context, id string, p Preparation, next Ne
 func (l *Ledger) prepared(ctx context.Context, tx *sql.Tx, s Submission, p Preparation, parts int) error {
 	c := p.Counts
 	_, err := tx.ExecContext(ctx, `UPDATE submission SET state = $1, dialect = $2, prepared_at = $3, parts = $4, fetched = $5, dropped = $6,
-		quarantined = $7, unchanged = $8, held = $9, accepted = $10, refused = $11, unknown = $12, unsent = $13,
-		waiting_for = '', waiting_since = 0 WHERE number = $14`,
+		quarantined = $7, unchanged = $8, held = $9, accepted = $10, refused = $11, unknown = $12, unsent = $13, facts = $14,
+		waiting_for = '', waiting_since = 0 WHERE number = $15`,
 		p.State, p.Dialect, l.now(), parts, c.Fetched, c.Dropped,
-		c.Quarantined, c.Unchanged, c.Held, c.Accepted, c.Refused, c.Unknown, c.Unsent, s.number)
+		c.Quarantined, c.Unchanged, c.Held, c.Accepted, c.Refused, c.Unknown, c.Unsent, cmp.Or(string(p.Facts), "{}"), s.number)
 	if err != nil || !p.State.Ended() {
 		return err
 	}
 	return l.end(ctx, tx, s, End{State: p.State, Reason: p.Reason, Error: p.Error, Remedy: p.Remedy})
+}
+
+// notShared looks for an org unit of a submission's content that another source has, or is about to have, in DHIS2.
+func notShared(ctx context.Context, tx *sql.Tx, s Submission) error {
+	if s.DryRun {
+		return nil
+	}
+	for _, query := range []string{
+		`SELECT c.org_unit, r.source FROM series r JOIN series own ON own.number = $1
+			JOIN content c ON c.submission = $2
+			JOIN ledger l ON l.series = r.number AND l.attribute_option_combo = c.attribute_option_combo AND l.org_unit = c.org_unit
+			WHERE r.dhis2 = own.dhis2 AND r.data_set = own.data_set AND r.period = own.period AND r.number <> own.number ORDER BY c.place LIMIT 1`,
+		`SELECT c.org_unit, r.source FROM series r JOIN series own ON own.number = $1
+			JOIN submission other ON other.claim = r.number
+			JOIN content o ON o.submission = other.number
+			JOIN content c ON c.submission = $2 AND c.org_unit = o.org_unit AND c.attribute_option_combo = o.attribute_option_combo
+			WHERE r.dhis2 = own.dhis2 AND r.data_set = own.data_set AND r.period = own.period AND r.number <> own.number ORDER BY c.place LIMIT 1`,
+	} {
+		var e SharedError
+		err := tx.QueryRowContext(ctx, query, s.series, s.number).Scan(&e.OrgUnit, &e.CHT)
+		if err == nil {
+			return &e
+		}
+		if !errors.Is(err, sql.ErrNoRows) {
+			return err
+		}
+	}
+	return nil
 }
 
 // storeContent packs the content away and makes sure of its order, on which ranges rest, and of its size.

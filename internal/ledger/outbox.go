@@ -15,6 +15,12 @@ type Letter struct {
 	Kind string
 	// Subject makes it one: a second letter of the same kind and subject takes the place of the first one.
 	Subject string
+	// Version says what is told of the subject. A letter with the version that was posted last is not posted again: its
+	// news is no news. Empty tells something new each time.
+	Version string
+	// Follows posts the letter only where one of another version was posted before: that a trouble has ended is news for
+	// those only who were told of it.
+	Follows bool
 	Body    []byte
 
 	CreatedAt, NextAt time.Time
@@ -42,6 +48,9 @@ func (l *Ledger) PostTx(ctx context.Context, tx *sql.Tx, letter Letter) error {
 	if len(letter.Body) > LetterLimit {
 		return fmt.Errorf("the %s about %s has %d bytes, and %d are the most", letter.Kind, letter.Subject, len(letter.Body), LetterLimit)
 	}
+	if news, err := l.isNews(ctx, tx, letter); err != nil || !news {
+		return err
+	}
 	body, err := compress(letter.Body)
 	if err != nil {
 		return err
@@ -50,20 +59,33 @@ func (l *Ledger) PostTx(ctx context.Context, tx *sql.Tx, letter Letter) error {
 	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(number), 0) + 1 FROM outbox`).Scan(&number); err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO outbox (number, kind, subject, state, created_at, next_at, body) VALUES ($1, $2, $3, $4, $5, $6, $7)
-		ON CONFLICT (kind, subject) DO UPDATE SET number = excluded.number, state = excluded.state, created_at = excluded.created_at,
-		next_at = excluded.next_at, body = excluded.body, attempts = 0, failure = ''`,
-		number, letter.Kind, letter.Subject, letterWaiting, l.now(), msOf(letter.NextAt), body)
+	_, err = tx.ExecContext(ctx, `INSERT INTO outbox (number, kind, subject, version, state, created_at, next_at, body) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+		ON CONFLICT (kind, subject) DO UPDATE SET number = excluded.number, version = excluded.version, state = excluded.state,
+		created_at = excluded.created_at, next_at = excluded.next_at, body = excluded.body, attempts = 0, failure = ''`,
+		number, letter.Kind, letter.Subject, letter.Version, letterWaiting, l.now(), msOf(letter.NextAt), body)
 	return err
+}
+
+// isNews says whether a letter tells something that the last one of its subject did not.
+func (*Ledger) isNews(ctx context.Context, tx *sql.Tx, letter Letter) (bool, error) {
+	if letter.Version == "" {
+		return true, nil
+	}
+	var version string
+	err := tx.QueryRowContext(ctx, `SELECT version FROM outbox WHERE kind = $1 AND subject = $2`, letter.Kind, letter.Subject).Scan(&version)
+	if errors.Is(err, sql.ErrNoRows) {
+		return !letter.Follows, nil
+	}
+	return version != letter.Version, err
 }
 
 // NextLetter gives the first letter of a kind, and false where none is due: each waits for the one before it.
 func (l *Ledger) NextLetter(ctx context.Context, kind string) (letter Letter, due bool, err error) {
 	err = l.read(ctx, "read the outbox", func(tx *sql.Tx) error {
 		var created, next int64
-		err := tx.QueryRowContext(ctx, `SELECT number, kind, subject, created_at, next_at, attempts, failure, body FROM outbox
+		err := tx.QueryRowContext(ctx, `SELECT number, kind, subject, version, created_at, next_at, attempts, failure, body FROM outbox
 			WHERE state = $1 AND kind = $2 ORDER BY number LIMIT 1`, letterWaiting, kind).
-			Scan(&letter.Number, &letter.Kind, &letter.Subject, &created, &next, &letter.Attempts, &letter.Failure, &letter.Body)
+			Scan(&letter.Number, &letter.Kind, &letter.Subject, &letter.Version, &created, &next, &letter.Attempts, &letter.Failure, &letter.Body)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}

@@ -122,6 +122,10 @@ type Submission struct {
 	// OrgUnitStates is how many org units are in each state.
 	OrgUnitStates map[string]int
 	IssuesTotal   int
+	// Facts is the JSON object that preparing left.
+	Facts []byte
+	// Retries is how often a person let what had failed go again.
+	Retries int
 
 	number, series int
 }
@@ -258,7 +262,7 @@ func (l *Ledger) Submission(ctx context.Context, id string) (s Submission, err e
 const submissionColumns = `SELECT s.number, s.series, s.id, r.dhis2, r.data_set, r.period, r.source, s.state, s.dry_run, s.asked_period,
 	s.asked_units, s.requested_by, s.dialect, s.reason, s.error, s.remedy, s.created_at, s.prepared_at, s.ended_at, s.cancelled_by,
 	s.waiting_for, s.waiting_since, s.thinned_at, s.parts, s.fetched, s.dropped, s.quarantined, s.unchanged, s.held, s.accepted,
-	s.refused, s.unknown, s.unsent, s.not_kept, s.unit_states, s.issues_total
+	s.refused, s.unknown, s.unsent, s.not_kept, s.unit_states, s.issues_total, s.facts, s.retries
 	FROM submission s JOIN series r ON r.number = s.series `
 
 func submission(ctx context.Context, from querier, id string) (Submission, error) {
@@ -277,7 +281,7 @@ func scanSubmission(scan func(...any) error) (Submission, error) {
 	if err := scan(&s.number, &s.series, &s.ID, &s.DHIS2, &s.DataSet, &period, &s.CHT, &s.State, &s.DryRun, &s.AskedPeriod,
 		&units, &s.RequestedBy, &s.Dialect, &s.Reason, &s.Error, &s.Remedy, &created, &prepared, &ended, &s.CancelledBy,
 		&s.WaitingFor, &waiting, &thinned, &s.Parts, &c.Fetched, &c.Dropped, &c.Quarantined, &c.Unchanged, &c.Held, &c.Accepted,
-		&c.Refused, &c.Unknown, &c.Unsent, &s.NotKept, &states, &s.IssuesTotal); err != nil {
+		&c.Refused, &c.Unknown, &c.Unsent, &s.NotKept, &states, &s.IssuesTotal, &s.Facts, &s.Retries); err != nil {
 		return s, err
 	}
 	s.CreatedAt, s.PreparedAt, s.EndedAt = timeOf(created), timeOf(prepared), timeOf(ended)
@@ -529,4 +533,41 @@ func (l *Ledger) Waiting(ctx context.Context, id, cause string) error {
 			WHERE id = $3 AND ended_at = 0 AND waiting_for <> $4`, cut(cause), since, id, cut(cause))
 		return err
 	})
+}
+
+// OfTransaction gives the submission that a transaction of OpenHIM asked for, the last one where it asked for several, or
+// ErrNotFound.
+func (l *Ledger) OfTransaction(ctx context.Context, transaction string) (s Submission, err error) {
+	err = l.read(ctx, "find the submission of transaction "+transaction, func(tx *sql.Tx) error {
+		s, err = scanSubmission(tx.QueryRowContext(ctx, submissionColumns+`JOIN request q ON q.submission = s.number
+			WHERE q.transaction_id = $1 ORDER BY s.number DESC LIMIT 1`, transaction).Scan)
+		if errors.Is(err, sql.ErrNoRows) {
+			return ErrNotFound
+		}
+		return err
+	})
+	return s, err
+}
+
+// Together runs f in one transaction: all of what it does remains, or nothing. What a Next must do, f must do too.
+func (l *Ledger) Together(ctx context.Context, doing string, f func(tx *sql.Tx) error) error {
+	return l.write(ctx, doing, f)
+}
+
+// Unfinished is how many submissions are in each state that is no end, and how many of them wait for a server.
+func (l *Ledger) Unfinished(ctx context.Context) (states map[State]int, waiting int, err error) {
+	states = map[State]int{}
+	err = l.read(ctx, "count the submissions", func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT state, count(*), sum(CASE WHEN waiting_for <> '' THEN 1 ELSE 0 END) FROM submission
+			WHERE ended_at = 0 GROUP BY state`)
+		return each(rows, err, func() error {
+			var state State
+			var n, waits int
+			err := rows.Scan(&state, &n, &waits)
+			states[state] = n
+			waiting += waits
+			return err
+		})
+	})
+	return states, waiting, err
 }

@@ -44,12 +44,17 @@ func suite(t *testing.T, opened func(*testing.T, *clock) *Ledger) {
 		{"a split chunk gives its range back", testSplit},
 		{"values set aside count as refused", testSetAside},
 		{"nothing is booked twice", testTwice},
+		{"a chunk too large is split and unsent", testSplitUnsent},
+		{"what failed goes again", testReopen},
+		{"what failed before anything was sent begins anew", testReopenAnew},
+		{"what must not go again does not", testReopenRefused},
 		{"submissions are listed by filter and page", testList},
 		{"issues have a bound", testIssues},
 		{"a person cancels", testCancel},
 		{"what is waited for is said", testWaiting},
 		{"exchanges are kept to a bound", testExchanges},
 		{"letters go in order", testOutbox},
+		{"what is no news is not posted", testNews},
 		{"the schedule is changed by one", testSchedule},
 		{"settings are kept", testSetting},
 		{"old evidence is thinned", testThin},
@@ -445,8 +450,13 @@ func testSplit(t *testing.T, l *Ledger, _ *clock) {
 	}
 	got, err := l.Submission(t.Context(), s.ID)
 	must(t, err)
-	if got.Counts != (Counts{Fetched: 3, Accepted: 1, Unsent: 2}) {
-		t.Errorf("got %+v", got.Counts)
+	if got.Counts != (Counts{Fetched: 3, Accepted: 1, Unknown: 2}) {
+		t.Errorf("what may be there is not told as unknown: %+v", got.Counts)
+	}
+	third, _ := record(t, l, s.ID, Range{2, 3}, 10)
+	must(t, l.Acknowledge(t.Context(), s.ID, third.Number, Answer{Outcome: dhis2.Outcome{State: dhis2.Unsent}}, nil))
+	if got, err = l.Submission(t.Context(), s.ID); err != nil || !third.Tried || got.Counts != (Counts{Fetched: 3, Accepted: 1, Unknown: 2}) {
+		t.Errorf("a request that did not arrive undid one that may have: %+v, %v", got.Counts, err)
 	}
 	if _, err := l.RecordChunk(t.Context(), s.ID, Chunk{Range: Range{2, 4}}); err == nil {
 		t.Error("a range beyond the content was recorded")
@@ -474,6 +484,108 @@ func testSetAside(t *testing.T, l *Ledger, _ *clock) {
 	must(t, err)
 	if got.Counts != (Counts{Fetched: 4, Accepted: 2, Refused: 2}) {
 		t.Errorf("got %+v", got.Counts)
+	}
+}
+
+func testSplitUnsent(t *testing.T, l *Ledger, _ *clock) {
+	s := sendingWith(t, l, Request{Key: key()}, part("", "OuA", "DeA=1"), part("", "OuB", "DeA=2"), part("", "OuC", "DeA=3"))
+	c, _ := record(t, l, s.ID, Range{0, 2}, 10)
+	must(t, l.Acknowledge(t.Context(), s.ID, c.Number, Answer{Split: true, Outcome: dhis2.Outcome{State: dhis2.Unsent}}, nil))
+	got, err := l.Submission(t.Context(), s.ID)
+	must(t, err)
+	chunks, err := l.Chunks(t.Context(), s.ID)
+	must(t, err)
+	if got.Counts != (Counts{Fetched: 3, Unsent: 3}) {
+		t.Errorf("got %+v", got.Counts)
+	}
+	if diff := cmp.Diff(Remaining(3, chunks), []Range{{0, 2}, {2, 3}}); diff != "" {
+		t.Errorf("a range goes over the border of a split chunk: %s", diff)
+	}
+}
+
+func testReopen(t *testing.T, l *Ledger, _ *clock) {
+	s := sendingWith(t, l, Request{Key: key()}, part("", "OuA", "DeA=1", "DeB=2"), part("", "OuB", "DeA=3"), part("", "OuC", "DeA=4"), part("", "OuD", "DeA=5"))
+	partly, _ := record(t, l, s.ID, Range{0, 1}, 10)
+	must(t, l.Acknowledge(t.Context(), s.ID, partly.Number, Answer{Outcome: dhis2.Outcome{State: dhis2.PartlyAccepted, Refused: []dhis2.Refusal{refusalOf(1, "no")}}}, nil))
+	refused, _ := record(t, l, s.ID, Range{1, 2}, 10)
+	must(t, l.Acknowledge(t.Context(), s.ID, refused.Number, Answer{Outcome: dhis2.Outcome{State: dhis2.StateRefused, Refused: []dhis2.Refusal{refusalOf(0, "no")}}}, nil))
+	fine, values := record(t, l, s.ID, Range{2, 3}, 10)
+	must(t, l.Acknowledge(t.Context(), s.ID, fine.Number, acceptedAll(values), nil))
+	must(t, l.Finish(t.Context(), s.ID, End{State: PartlyAccepted, Reason: "left_behind"}, nil))
+	called := ""
+	state, err := l.Reopen(t.Context(), s.ID, func(_ context.Context, _ *sql.Tx, id string) error { called = id; return nil })
+	must(t, err)
+	got, err := l.Submission(t.Context(), s.ID)
+	must(t, err)
+	if state != Ready || called != s.ID || got.State != Ready || got.Reason != "" || !got.EndedAt.IsZero() || got.Retries != 1 {
+		t.Errorf("got %s, %+v", state, got)
+	}
+	if want := (Counts{Fetched: 5, Accepted: 1, Unknown: 2, Unsent: 2}); got.Counts != want {
+		t.Errorf("got %+v, want %+v", got.Counts, want)
+	}
+	if diff := cmp.Diff(got.OrgUnitStates, map[string]int{"unknown": 1, "unsent": 2, "accepted": 1}); diff != "" {
+		t.Error(diff)
+	}
+	chunks, err := l.Chunks(t.Context(), s.ID)
+	must(t, err)
+	if diff := cmp.Diff(Remaining(4, chunks), []Range{{0, 1}, {1, 2}, {3, 4}}); diff != "" {
+		t.Error(diff)
+	}
+	if again, began, err := l.Begin(t.Context(), Request{Key: key()}, nil); began || err != nil || again.ID != s.ID {
+		t.Errorf("it has no claim: %v", err)
+	}
+	must(t, l.Advance(t.Context(), s.ID, Sending, nil))
+	for _, r := range Remaining(4, chunks) {
+		c, values := record(t, l, s.ID, r, 10)
+		must(t, l.Acknowledge(t.Context(), s.ID, c.Number, acceptedAll(values), nil))
+	}
+	if got, err = l.Submission(t.Context(), s.ID); err != nil || got.Counts != (Counts{Fetched: 5, Accepted: 5}) {
+		t.Errorf("got %+v, %v", got.Counts, err)
+	}
+}
+
+func testReopenAnew(t *testing.T, l *Ledger, _ *clock) {
+	s := begin(t, l, Request{Key: key()})
+	p := readyWith(part("", "OuA", "DeA=1"))
+	p.Issues = []issue.Issue{{Code: "c", Severity: issue.Note, Count: 1}}
+	must(t, l.Prepared(t.Context(), s.ID, p, nil))
+	must(t, l.Finish(t.Context(), s.ID, End{State: Failed, Reason: "dhis2_unavailable"}, nil))
+	state, err := l.Reopen(t.Context(), s.ID, nil)
+	must(t, err)
+	got, err := l.Submission(t.Context(), s.ID)
+	must(t, err)
+	if state != Queued || got.State != Queued || got.Counts != (Counts{}) || got.IssuesTotal > 0 || got.Parts > 0 || len(got.OrgUnitStates) > 0 {
+		t.Errorf("got %s, %+v", state, got)
+	}
+	must(t, l.Prepared(t.Context(), s.ID, readyWith(part("", "OuA", "DeA=2")), nil))
+}
+
+func testReopenRefused(t *testing.T, l *Ledger, c *clock) {
+	accepted := sendingWith(t, l, Request{Key: key()}, part("", "OuA", "DeA=1"))
+	if _, err := l.Reopen(t.Context(), accepted.ID, nil); !errors.Is(err, ErrState) {
+		t.Errorf("one that is being sent: %v", err)
+	}
+	chunk, values := record(t, l, accepted.ID, Range{0, 1}, 10)
+	must(t, l.Acknowledge(t.Context(), accepted.ID, chunk.Number, acceptedAll(values), nil))
+	must(t, l.Finish(t.Context(), accepted.ID, End{State: Accepted}, nil))
+	if _, err := l.Reopen(t.Context(), accepted.ID, nil); !errors.Is(err, ErrState) {
+		t.Errorf("one of which nothing failed: %v", err)
+	}
+	old := begin(t, l, Request{Key: key()})
+	must(t, l.Finish(t.Context(), old.ID, End{State: Failed}, nil))
+	newer := begin(t, l, Request{Key: key()})
+	if _, err := l.Reopen(t.Context(), old.ID, nil); !errors.Is(err, ErrNewer) {
+		t.Errorf("one that is not the last: %v", err)
+	}
+	must(t, l.Finish(t.Context(), newer.ID, End{State: Failed}, nil))
+	c.at = c.at.AddDate(0, 14, 0)
+	_, err := l.Thin(t.Context(), Keep{})
+	must(t, err)
+	if _, err := l.Reopen(t.Context(), newer.ID, nil); !errors.Is(err, ErrThinned) {
+		t.Errorf("one whose content is gone: %v", err)
+	}
+	if _, err := l.Reopen(t.Context(), "none", nil); !errors.Is(err, ErrNotFound) {
+		t.Errorf("none: %v", err)
 	}
 }
 
@@ -640,6 +752,34 @@ func testOutbox(t *testing.T, l *Ledger, c *clock) {
 	}
 	if err := l.Post(ctx, Letter{Kind: "report", Subject: "large", Body: make([]byte, LetterLimit+1)}); err == nil {
 		t.Error("a letter without bound was kept")
+	}
+}
+
+func testNews(t *testing.T, l *Ledger, _ *clock) {
+	ctx := t.Context()
+	for _, step := range []struct {
+		version string
+		follows bool
+		want    bool
+	}{
+		{"ended", true, false}, // nobody was told that it began
+		{"away", false, true},
+		{"away", false, false},
+		{"refused", false, true},
+		{"ended", true, true},
+		{"ended", true, false},
+		{"refused", false, true},
+		{"", false, true},
+	} {
+		must(t, l.Post(ctx, Letter{Kind: "notice", Subject: "DHIS2", Version: step.version, Follows: step.follows, Body: []byte("b")}))
+		letter, due, err := l.NextLetter(ctx, "notice")
+		must(t, err)
+		if due != step.want || due && letter.Version != step.version {
+			t.Errorf("%+v: got %v, %+v", step, due, letter)
+		}
+		if due {
+			must(t, l.Delivered(ctx, letter))
+		}
 	}
 }
 

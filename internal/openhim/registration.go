@@ -22,7 +22,7 @@ import (
 )
 
 // Registration is the document with which a mediator makes itself known: the body of OpenHIM's POST /mediators.
-// Fields that this mediator does not use are left out of the types here, credentials among them.
+// Fields that this mediator does not use are left out of the types here.
 type Registration struct {
 	URN         string     `json:"urn"`
 	Version     string     `json:"version,omitempty"`
@@ -51,6 +51,10 @@ type Endpoint struct {
 	Primary       bool   `json:"primary,omitempty"`
 	// Status is "enabled" or "disabled"; OpenHIM reads "enabled" where it is empty.
 	Status string `json:"status,omitempty"`
+	// Username and Password are what OpenHIM says at the mediator's door, with Basic authentication. Whoever may see
+	// mediators or channels in OpenHIM can read them.
+	Username string `json:"username,omitempty"`
+	Password string `json:"password,omitempty"`
 }
 
 // ParseRegistration decodes a registration document. A field that Registration does not know is an error, and so is

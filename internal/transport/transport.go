@@ -22,6 +22,8 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 	"github.com/klauspost/compress/gzip"
 	"github.com/sony/gobreaker/v2"
+
+	"github.com/cht-dhis2/mediator/internal/exchange"
 )
 
 // Config describes the way to one server.
@@ -98,7 +100,7 @@ func New(config Config) (*Client, error) {
 		IsExcluded:  func(err error) bool { return errors.Is(err, context.Canceled) },
 	})
 	c.http = &http.Client{
-		Transport:     roundTripper(func(r *http.Request) (*http.Response, error) { return c.guarded(network, r) }),
+		Transport:     roundTripper(func(r *http.Request) (*http.Response, error) { return c.try(network, r) }),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	if config.Cookies {
@@ -200,23 +202,51 @@ func (c *Client) send(request *http.Request, again Again, stream bool) (*http.Re
 	return response, body, last
 }
 
-// guarded makes one try, unless the breaker is open.
-func (c *Client) guarded(network http.RoundTripper, request *http.Request) (*http.Response, error) {
-	caller := request.Context()
-	try, cancel := context.WithCancelCause(caller)
-	request = request.Clone(try)
-	if c.config.Authorization != nil {
-		value, err := c.config.Authorization()
-		if err != nil {
-			cancel(nil)
-			closeBody(request)
-			return nil, &Error{What: "read the credentials: " + err.Error(), Remedy: "check the file of the secret in the configuration", Fixed: true, Unsent: true, err: err}
-		}
-		request.Header.Set("Authorization", value)
+// try makes one try, and records it where the context of the call has a recorder.
+func (c *Client) try(network http.RoundTripper, request *http.Request) (*http.Response, error) {
+	request = request.Clone(request.Context())
+	unready := c.prepare(request)
+	record := exchange.From(request.Context()).Begin(request)
+	if unready != nil {
+		closeBody(request)
+		record.End(unready)
+		return nil, unready
 	}
+	deadline, _ := request.Context().Deadline()
+	response, err := c.guarded(network, request)
+	if err != nil {
+		record.End(describe(lateOr(deadline, err)))
+		return nil, err
+	}
+	record.Answered(response.StatusCode, response.Header)
+	response = c.unpacked(response)
+	if record != nil {
+		response.Body = &recordedBody{body: response.Body, record: record, deadline: deadline}
+	}
+	return response, nil
+}
+
+// prepare sets the headers. The error is for credentials that cannot be read.
+func (c *Client) prepare(request *http.Request) error {
 	request.Header.Set("User-Agent", c.config.UserAgent)
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("Accept-Encoding", "gzip")
+	if c.config.Authorization == nil {
+		return nil
+	}
+	value, err := c.config.Authorization()
+	if err != nil {
+		return &Error{What: "the credentials cannot be read: " + err.Error(), Remedy: "check the file of the secret in the configuration", Fixed: true, Unsent: true, err: err}
+	}
+	request.Header.Set("Authorization", value)
+	return nil
+}
+
+// guarded sends a request, unless the breaker is open. The body of the answer breaks off when it stops coming.
+func (c *Client) guarded(network http.RoundTripper, request *http.Request) (*http.Response, error) {
+	caller := request.Context()
+	try, cancel := context.WithCancelCause(caller)
+	request = request.WithContext(try)
 
 	var response *http.Response
 	_, err := c.breaker.Execute(func() (none struct{}, err error) {
@@ -234,7 +264,7 @@ func (c *Client) guarded(network http.RoundTripper, request *http.Request) (*htt
 			limit = 0 // the deadline comes first, as Do's always does
 		}
 		response.Body = &stallGuard{ReadCloser: response.Body, caller: caller, try: try, cancel: cancel, limit: limit}
-		return c.unpacked(response), nil
+		return response, nil
 	}
 	cancel(nil)
 	if errors.Is(err, gobreaker.ErrOpenState) || errors.Is(err, gobreaker.ErrTooManyRequests) {
@@ -320,6 +350,32 @@ func (l *limitedBody) Read(p []byte) (int, error) {
 
 func (l *limitedBody) Close() error { return l.closer.Close() }
 
+// recordedBody records a body as it is read. The record is complete when the body has ended or is closed.
+type recordedBody struct {
+	body   io.ReadCloser
+	record *exchange.Try
+	// deadline is that of the try, zero where there is none.
+	deadline time.Time
+}
+
+func (b *recordedBody) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	_, _ = b.record.Write(p[:n]) // never fails
+	switch {
+	case err == io.EOF:
+		b.record.End(err)
+	case err != nil:
+		b.record.End(describe(lateOr(b.deadline, err)))
+	}
+	return n, err
+}
+
+func (b *recordedBody) Close() error {
+	err := b.body.Close()
+	b.record.End(nil)
+	return err
+}
+
 // stallGuard breaks a body off when nothing of it comes for a while. The time that the reader takes between two reads
 // does not count.
 type stallGuard struct {
@@ -363,6 +419,15 @@ func (g *stallGuard) Close() error {
 func endedOr(ctx context.Context, err error) error {
 	if ended := ctx.Err(); ended != nil {
 		return ended
+	}
+	return err
+}
+
+// lateOr gives the plain error of a deadline that is over, otherwise err. http.Client ends a try of its own accord at
+// the same moment, and which of the two the error tells is chance.
+func lateOr(deadline time.Time, err error) error {
+	if !deadline.IsZero() && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
 	}
 	return err
 }

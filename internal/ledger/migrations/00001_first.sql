@@ -55,7 +55,11 @@ CREATE TABLE submission (
     not_kept      integer NOT NULL DEFAULT 0,
     unit_states   text    NOT NULL DEFAULT '{}',
     issues_total  integer NOT NULL DEFAULT 0,
-    issues        bytea
+    issues        bytea,
+    -- What the steps know of themselves, as JSON: the rules in force, and what each touched.
+    facts         text    NOT NULL DEFAULT '{}',
+    -- How often a person let what had failed go again.
+    retries       integer NOT NULL DEFAULT 0
 );
 CREATE INDEX submission_series ON submission (series, number);
 CREATE INDEX submission_state ON submission (state, ended_at);
@@ -89,6 +93,8 @@ CREATE TABLE chunk (
     size           integer NOT NULL,
     digest         text    NOT NULL,
     state          text    NOT NULL,
+    -- 1 where its values went in a request whose end nobody knows, be it that of a chunk that was split into this one.
+    tried          integer NOT NULL DEFAULT 0,
     attempts       integer NOT NULL,
     created_at     bigint  NOT NULL,
     sent_at        bigint  NOT NULL,
@@ -157,6 +163,7 @@ CREATE TABLE outbox (
     number     integer NOT NULL PRIMARY KEY,
     kind       text    NOT NULL,
     subject    text    NOT NULL,
+    version    text    NOT NULL DEFAULT '',
     state      text    NOT NULL,
     created_at bigint  NOT NULL,
     next_at    bigint  NOT NULL,

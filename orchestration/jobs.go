@@ -1,0 +1,270 @@
+package orchestration
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/cht-dhis2/mediator/internal/ledger"
+)
+
+// The steps, each of which is a kind of job. Which one is due follows from the submission's state; the kind of a job says
+// only in which queue it waits.
+const (
+	prepareStep  = "prepare"
+	sendStep     = "send"
+	concludeStep = "conclude"
+)
+
+type prepareJob struct {
+	Submission string `json:"submission"`
+}
+
+type sendJob struct {
+	Submission string `json:"submission"`
+}
+
+type concludeJob struct {
+	Submission string `json:"submission"`
+}
+
+// Kind names the step.
+func (prepareJob) Kind() string { return prepareStep }
+
+// Kind names the step.
+func (sendJob) Kind() string { return sendStep }
+
+// Kind names the step.
+func (concludeJob) Kind() string { return concludeStep }
+
+func jobOf(step, id string) river.JobArgs {
+	switch step {
+	case prepareStep:
+		return prepareJob{id}
+	case sendStep:
+		return sendJob{id}
+	default:
+		return concludeJob{id}
+	}
+}
+
+// stepOf is the step that is due in a state.
+func stepOf(state ledger.State) string {
+	switch state {
+	case ledger.Queued, ledger.Preparing:
+		return prepareStep
+	case ledger.Ready, ledger.Sending, ledger.Held:
+		return sendStep
+	default:
+		return concludeStep
+	}
+}
+
+// jobs puts jobs into the store.
+type jobs struct{ client *river.Client[*sql.Tx] }
+
+// Remember lets the submitter store its submissions in a ledger.
+func (s *Submitter) Remember(l *ledger.Ledger) error {
+	client, err := l.Jobs(&river.Config{Logger: silent()})
+	if err != nil {
+		return err
+	}
+	s.Ledger, s.jobs = l, &jobs{client}
+	return nil
+}
+
+// silent is a log that keeps nothing: what the job engine says of itself helps nobody here.
+func silent() *slog.Logger {
+	return slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.Level(math.MaxInt)}))
+}
+
+// next adds a step's job to a transaction.
+func (j *jobs) next(step string) ledger.Next {
+	return func(ctx context.Context, tx *sql.Tx, id string) error {
+		_, err := j.client.InsertTx(ctx, tx, jobOf(step, id), &river.InsertOpts{Queue: step, MaxAttempts: math.MaxInt16})
+		if err != nil {
+			return fmt.Errorf("add the job that goes on with it: %w", err)
+		}
+		return nil
+	}
+}
+
+// insert adds the job that is due for a submission, beside one that may wait there: of two the second finds nothing to do.
+func (j *jobs) insert(ctx context.Context, l *ledger.Ledger, sub ledger.Submission) error {
+	return l.Together(ctx, "let submission "+sub.ID+" go on", func(tx *sql.Tx) error {
+		return j.next(stepOf(sub.State))(ctx, tx, sub.ID)
+	})
+}
+
+// both makes one Next of two, either of which may be nil.
+func both(first, second ledger.Next) ledger.Next {
+	return func(ctx context.Context, tx *sql.Tx, id string) error {
+		for _, next := range []ledger.Next{first, second} {
+			if next == nil {
+				continue
+			}
+			if err := next(ctx, tx, id); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// Engine works the jobs of a store that this process has the worker role of.
+type Engine struct {
+	submitter *Submitter
+	client    *river.Client[*sql.Tx]
+
+	mu sync.Mutex
+	// busy are the submissions under way, working the jobs.
+	busy    map[string]bool
+	working map[int64]bool
+	// suspects are jobs that were called running and were not, the last time that somebody looked.
+	suspects map[int64]bool
+}
+
+// How many steps of a kind are under way at once. Reading is held back further, to one a source and readers in all.
+const (
+	preparers  = 64
+	senders    = 16
+	concluders = 2
+	readers    = 3
+
+	pollEvery = 200 * time.Millisecond
+	// jobKept is how long a finished job stays.
+	jobKept = time.Hour
+	never   = 10 * 365 * 24 * time.Hour
+)
+
+// NewEngine makes an engine. The ledger's worker role must have been taken.
+func NewEngine(s *Submitter) (*Engine, error) {
+	e := &Engine{submitter: s, busy: map[string]bool{}, working: map[int64]bool{}}
+	workers := river.NewWorkers()
+	river.AddWorker(workers, worker[prepareJob]{engine: e, id: func(j prepareJob) string { return j.Submission }})
+	river.AddWorker(workers, worker[sendJob]{engine: e, id: func(j sendJob) string { return j.Submission }})
+	river.AddWorker(workers, worker[concludeJob]{engine: e, id: func(j concludeJob) string { return j.Submission }})
+	client, err := s.Ledger.Jobs(&river.Config{
+		Logger: silent(), Workers: workers, FetchPollInterval: pollEvery, FetchCooldown: pollEvery / 2,
+		Queues: map[string]river.QueueConfig{
+			prepareStep: {MaxWorkers: preparers}, sendStep: {MaxWorkers: senders}, concludeStep: {MaxWorkers: concluders},
+		},
+		JobTimeout: -1, CompletedJobRetentionPeriod: jobKept, CancelledJobRetentionPeriod: jobKept, DiscardedJobRetentionPeriod: jobKept,
+		// A job that is under way belongs to this process as long as it lives, and to the next one with the role after it.
+		RescueStuckJobsAfter: never,
+	})
+	e.client = client
+	return e, err
+}
+
+// Start begins to work. The context ends the work at once; Stop ends it in good order.
+func (e *Engine) Start(ctx context.Context) error { return e.client.Start(ctx) }
+
+// Stop takes no new work and tells what is under way to stop: a request that is on its way is finished, the rest goes on
+// with the next start. It returns when nothing is under way any more, or when the context ends.
+func (e *Engine) Stop(ctx context.Context) error { return e.client.StopAndCancel(ctx) }
+
+// Free gives jobs back that the store calls running and that are not: their end could not be written down, as while the
+// disk was full. A job counts as lost when it is found so twice, as one that begins is called running before it is.
+func (e *Engine) Free(ctx context.Context) error {
+	running, err := e.submitter.Ledger.RunningJobs(ctx)
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	suspects := map[int64]bool{}
+	var lost []int64
+	for _, id := range running {
+		switch {
+		case e.working[id]:
+		case e.suspects[id]:
+			lost = append(lost, id)
+		default:
+			suspects[id] = true
+		}
+	}
+	e.suspects = suspects
+	e.mu.Unlock()
+	if len(lost) == 0 {
+		return nil
+	}
+	return e.submitter.Ledger.FreeJobs(ctx, lost...)
+}
+
+type worker[A river.JobArgs] struct {
+	river.WorkerDefaults[A]
+
+	engine *Engine
+	id     func(A) string
+}
+
+// Work does the step that is due for the job's submission.
+func (w worker[A]) Work(ctx context.Context, job *river.Job[A]) error {
+	return w.engine.work(ctx, job.JobRow, w.id(job.Args))
+}
+
+// Timeout is none: each step has limits of its own.
+func (worker[A]) Timeout(*river.Job[A]) time.Duration { return -1 }
+
+// NextRetry is when a step goes again that could not be written down.
+func (worker[A]) NextRetry(*river.Job[A]) time.Time { return time.Now().Add(storeAway) }
+
+const (
+	// storeAway is the pause after trouble with the store.
+	storeAway = 10 * time.Second
+	// shortly is when a job looks again whose submission is under way in another one.
+	shortly = 5 * time.Second
+)
+
+func (e *Engine) work(ctx context.Context, job *rivertype.JobRow, id string) error {
+	if !e.take(job.ID, id) {
+		return river.JobSnooze(shortly)
+	}
+	defer e.give(job.ID, id)
+	p, err := e.submitter.step(ctx, id, job.Kind)
+	switch {
+	case ctx.Err() != nil: // the service stops; the next one goes on at once
+		return river.JobSnooze(0)
+	case errors.Is(err, ledger.ErrNotFound), errors.Is(err, ledger.ErrState): // somebody else was faster
+		return nil
+	case err != nil:
+		e.submitter.logger().WithField("submission", id).WithError(err).Error("a step could not be stored")
+		return err
+	case p == nil:
+		return nil
+	}
+	wait, err := e.submitter.waits(ctx, id, p)
+	if err != nil || wait == 0 {
+		return err
+	}
+	return river.JobSnooze(wait)
+}
+
+// take marks a submission as being under way, unless it is.
+func (e *Engine) take(job int64, id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.working[job] = true
+	if e.busy[id] {
+		delete(e.working, job)
+		return false
+	}
+	e.busy[id] = true
+	return true
+}
+
+func (e *Engine) give(job int64, id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.busy, id)
+	delete(e.working, job)
+}

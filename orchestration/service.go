@@ -1,0 +1,179 @@
+package orchestration
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cht-dhis2/mediator/internal/ledger"
+)
+
+// Service carries submissions by itself: it works the jobs of the store, keeps the schedule, and does the housekeeping.
+// Of several processes on one store one does so, the one with the worker role; the others stand by.
+type Service struct {
+	*Scheduler
+
+	// Keep says for how long what is remembered.
+	Keep ledger.Keep
+	// Beside is done as long as this process has the worker role: letters are delivered, OpenHIM is told that the mediator
+	// lives. Each returns soon after its context ends.
+	Beside []func(ctx context.Context)
+	// OpenHIM says how it stands with OpenHIM; nil where there is none.
+	OpenHIM func() Check
+
+	engine *Engine
+}
+
+// NewService makes a service of a submitter that has a ledger.
+func NewService(s *Submitter) *Service {
+	s.serving = true
+	return &Service{Scheduler: NewScheduler(s)}
+}
+
+const (
+	// roleEvery is how often a process that stands by looks whether the role is free.
+	roleEvery = 2 * time.Second
+	// stopFor is how long a stop may take: a request on its way gets 20 seconds.
+	stopFor = 25 * time.Second
+	// thinEvery is how often what is old is removed, beginning an hour after the start.
+	thinEvery = 24 * time.Hour
+	thinFirst = time.Hour
+	// freeEvery is how often lost jobs are looked for.
+	freeEvery = 30 * time.Second
+)
+
+// Run works until the context ends, and then stops in good order: what is on its way is finished, the rest goes on with
+// the next start.
+func (s *Service) Run(ctx context.Context) error {
+	if err := s.awaitRole(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	var err error
+	if s.engine, err = NewEngine(s.Submitter); err != nil {
+		return err
+	}
+	if err := s.engine.Start(context.WithoutCancel(ctx)); err != nil {
+		return err
+	}
+	s.logger().Info("the service works")
+	var all sync.WaitGroup
+	for _, one := range append([]func(context.Context){s.Scheduler.Run, s.keepHouse}, s.Beside...) {
+		all.Go(func() { one(ctx) })
+	}
+	<-ctx.Done()
+	s.logger().Info("the service stops: what is on its way is finished, the rest goes on with the next start")
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopFor)
+	defer cancel()
+	err = s.engine.Stop(stopping)
+	all.Wait()
+	return err
+}
+
+// awaitRole waits until no other process works the jobs of the store.
+func (s *Service) awaitRole(ctx context.Context) error {
+	for told := false; ; told = true {
+		err := s.Ledger.TakeRole(ctx)
+		var trouble *ledger.Error
+		if err == nil || !errors.As(err, &trouble) || trouble.Kind != ledger.Taken {
+			return err
+		}
+		if !told {
+			s.logger().WithField("reason", trouble.What).Warn("another process works with this data folder; this one stands by until that ends")
+		}
+		timer := time.NewTimer(roleEvery)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// keepHouse gives lost jobs back and removes what is old.
+func (s *Service) keepHouse(ctx context.Context) {
+	free, thin := time.NewTicker(freeEvery), time.NewTimer(thinFirst)
+	defer free.Stop()
+	defer thin.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-free.C:
+			if err := s.engine.Free(ctx); err != nil && ctx.Err() == nil {
+				s.logger().WithError(err).Error("the jobs could not be looked after")
+			}
+		case <-thin.C:
+			thin.Reset(thinEvery)
+			n, err := s.Ledger.Thin(ctx, s.Keep)
+			log := s.logger().WithField("submissions", n)
+			if err != nil && ctx.Err() == nil {
+				log.WithError(err).Error("what is old could not be removed")
+				continue
+			}
+			log.Info("what is old is removed")
+		}
+	}
+}
+
+// Ready tells whether the service can do its work, and what is missing.
+func (s *Service) Ready(ctx context.Context) Readiness {
+	r := Readiness{Ready: true, Role: "standing_by"}
+	if s.Ledger.HasRole() {
+		r.Role = "working"
+	}
+	now := s.now().UTC()
+	store := Check{Name: "store", State: checkOK, Since: &now}
+	if err := s.Ledger.Ping(ctx); err != nil {
+		r.Ready = false
+		store.State, store.Reason = checkFailed, string(Fault)
+		var trouble *ledger.Error
+		if errors.As(err, &trouble) {
+			store.Reason = string(trouble.Kind)
+			store.Remedy = "see the mediator's log"
+		}
+	}
+	r.Checks = append(r.Checks, store)
+	if fault := s.ConsoleFault(ctx); fault != "" {
+		r.Checks = append(r.Checks, Check{Name: "configuration", State: checkFailed, Reason: "console_refused", Remedy: fault})
+	}
+	if s.OpenHIM != nil {
+		r.Checks = append(r.Checks, s.OpenHIM())
+	}
+	contacts := s.Contacts()
+	names := []string{}
+	for name := range s.Sources {
+		names = append(names, "CHT "+name)
+	}
+	for name := range s.Destinations {
+		names = append(names, "DHIS2 "+name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		r.Checks = append(r.Checks, contacts[name].check(name))
+	}
+	return r
+}
+
+// The states of a Check.
+const (
+	checkOK      = "ok"
+	checkFailed  = "failed"
+	checkUnknown = "unknown"
+)
+
+func (c Contact) check(name string) Check {
+	switch {
+	case c.Reason != "":
+		return Check{Name: name, State: checkFailed, Since: timeOrNil(c.Failed), Reason: string(c.Reason)}
+	case c.OK.IsZero():
+		return Check{Name: name, State: checkUnknown}
+	default:
+		return Check{Name: name, State: checkOK, Since: timeOrNil(c.OK)}
+	}
+}

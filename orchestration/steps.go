@@ -1,0 +1,287 @@
+package orchestration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cht-dhis2/mediator/internal/issue"
+	"github.com/cht-dhis2/mediator/internal/ledger"
+)
+
+// step does the step of a kind that is due for a submission. A nil pause says that the step is done, and that the job of
+// the next one is stored. An error is trouble with the store, or says that the context ended.
+func (s *Submitter) step(ctx context.Context, id, kind string) (*pause, error) {
+	sub, err := s.Ledger.Submission(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case kind == concludeStep:
+		return nil, s.conclude(ctx, sub)
+	case sub.State.Ended(), sub.State == ledger.Held: // a job that was left over
+		return nil, nil
+	case sub.CancelledBy != "":
+		return nil, s.finish(ctx, id, cancelled(sub.CancelledBy))
+	case stepOf(sub.State) == prepareStep:
+		return s.prepareStored(ctx, sub)
+	default:
+		return s.sendStored(ctx, sub)
+	}
+}
+
+func cancelled(by string) *failure {
+	return &failure{state: ledger.Cancelled, reason: Stopped, text: "stopped by " + by}
+}
+
+// finish ends a submission: with a failure, or as its counts say.
+func (s *Submitter) finish(ctx context.Context, id string, f *failure) error {
+	ctx = context.WithoutCancel(ctx)
+	if err := s.settleLost(ctx, id); err != nil {
+		return err
+	}
+	sub, err := s.Ledger.Submission(ctx, id)
+	if err != nil {
+		return err
+	}
+	end := endOf(sub.Counts, f)
+	if sub.NotKept > 0 {
+		end.Issues = append(end.Issues, issue.Issue{
+			Code: "zeros_not_kept", Severity: issue.Note, Count: sub.NotKept,
+			Text:   fmt.Sprintf("DHIS2 %s took these zeros and stores none, as zero is not significant for their data elements", factsOf(sub).Version),
+			Remedy: "tick \"store zero data values\" on those data elements whose zeros are wanted",
+		})
+	}
+	return s.Ledger.Finish(ctx, id, end, s.jobs.next(concludeStep))
+}
+
+// endOf says how a submission ends. What ended it early weighs most, then what stayed behind.
+func endOf(c ledger.Counts, f *failure) ledger.End {
+	if f != nil {
+		if f.state == ledger.Refused && c.Accepted > 0 {
+			return ledger.End{State: ledger.PartlyAccepted, Reason: string(LeftBehind), Error: f.text, Remedy: f.remedy}
+		}
+		return ledger.End{State: f.state, Reason: string(f.reason), Error: f.text, Remedy: f.remedy}
+	}
+	behind := c.Refused + c.Quarantined
+	switch {
+	case c.Accepted > 0 && behind > 0:
+		return ledger.End{State: ledger.PartlyAccepted, Reason: string(LeftBehind)}
+	case behind > 0:
+		return ledger.End{State: ledger.Refused, Reason: string(NothingAccepted)}
+	case c.Accepted == 0:
+		return ledger.End{State: ledger.Unchanged}
+	default:
+		return ledger.End{State: ledger.Accepted}
+	}
+}
+
+// Submit begins a submission, or joins the one that is under way, and carries it through in the foreground: it works its
+// steps where this process has the worker role, and follows the work of the one that has it otherwise. When the context
+// ends the submission is cancelled, after the request that is on its way. The error is that of Begin, or trouble with the
+// store; all else is in the report.
+func (s *Submitter) Submit(ctx context.Context, r Request) (Report, error) {
+	var sub ledger.Submission
+	var began bool
+	err := s.newPatience().with(ctx, "CHT "+r.CHT, func() (err error) {
+		sub, began, err = s.Begin(ctx, r, nil)
+		return err
+	})
+	if err != nil {
+		return Report{}, err
+	}
+	if s.Ledger.HasRole() {
+		err = s.carry(ctx, sub.ID)
+	} else {
+		err = s.follow(ctx, sub.ID, began)
+	}
+	if err != nil {
+		return Report{}, err
+	}
+	return s.Report(context.WithoutCancel(ctx), sub.ID)
+}
+
+// TakeUp carries on with the submissions that a killed process has left in the middle, and tells which.
+func (s *Submitter) TakeUp(ctx context.Context) (ids []string, err error) {
+	left, err := s.Ledger.Submissions(ctx, ledger.Filter{States: []ledger.State{ledger.Preparing, ledger.Ready, ledger.Sending}, Limit: mostTakenUp})
+	if err != nil {
+		return nil, err
+	}
+	for _, sub := range left {
+		if sub.WaitingFor != "" { // it waits for a server, which the service does better
+			continue
+		}
+		if err := s.carry(ctx, sub.ID); err != nil || ctx.Err() != nil {
+			return ids, err
+		}
+		ids = append(ids, sub.ID)
+	}
+	return ids, nil
+}
+
+const mostTakenUp = 100
+
+// carry works the steps of a submission, one after the other, until it has ended or is held for a person.
+func (s *Submitter) carry(ctx context.Context, id string) error {
+	storing := context.WithoutCancel(ctx)
+	patience := s.newPatience()
+	for {
+		sub, err := s.Ledger.Submission(storing, id)
+		if err != nil {
+			return err
+		}
+		if sub.State.Ended() || sub.State == ledger.Held {
+			if err := s.conclude(storing, sub); err != nil {
+				return err
+			}
+			return s.Ledger.DropJobs(storing, id)
+		}
+		if ctx.Err() != nil {
+			if err := s.finish(storing, id, &failure{state: ledger.Cancelled, reason: Stopped, text: "stopped by a person"}); err != nil {
+				return err
+			}
+			continue
+		}
+		p, err := s.step(ctx, id, stepOf(sub.State))
+		if ctx.Err() != nil {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := s.bear(ctx, sub, patience, p); err != nil {
+			return err
+		}
+	}
+}
+
+// bear waits as a pause says, or ends the submission where there is no patience left for it.
+func (s *Submitter) bear(ctx context.Context, sub ledger.Submission, patience *patience, p *pause) error {
+	if p == nil || p.moved {
+		patience.next = firstPause
+	}
+	if p == nil {
+		return nil
+	}
+	if err := s.Ledger.Waiting(ctx, sub.ID, p.waitsFor(sub.Key)); err != nil {
+		return err
+	}
+	patience.left -= p.spent
+	if p.passes && patience.pause(ctx, p.least, p.text) || ctx.Err() != nil {
+		return nil
+	}
+	return s.finish(ctx, sub.ID, &p.failure)
+}
+
+// followEvery is how often a command looks at the work of the service.
+const followEvery = 200 * time.Millisecond
+
+// follow waits until the process that has the worker role has carried a submission through. It gives up when the
+// submission waits for longer than a command does; the submission goes on all the same.
+func (s *Submitter) follow(ctx context.Context, id string, ours bool) error {
+	storing := context.WithoutCancel(ctx)
+	stopped := false
+	for {
+		sub, err := s.Ledger.Submission(storing, id)
+		if err != nil {
+			return err
+		}
+		if sub.State.Ended() || sub.State == ledger.Held {
+			return nil
+		}
+		c := sub.Counts
+		s.watch(Progress{Step: "send", Done: c.Accepted + c.Refused, Total: c.Accepted + c.Refused + c.Unknown + c.Unsent, Waiting: sub.WaitingFor})
+		if !sub.WaitingSince.IsZero() && s.now().Sub(sub.WaitingSince) > s.Wait {
+			return nil
+		}
+		if s.Ledger.TakeRole(storing) == nil { // whoever worked it is gone
+			return s.carry(ctx, id)
+		}
+		if ctx.Err() != nil && !stopped {
+			stopped = true
+			if !ours { // somebody else asked for it
+				return nil
+			}
+			if err := s.Cancel(storing, id, "command line"); err != nil && !errors.Is(err, ledger.ErrState) {
+				return err
+			}
+		}
+		pause := time.NewTimer(followEvery)
+		if stopped {
+			<-pause.C
+			continue
+		}
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+		}
+	}
+}
+
+// Cancel asks for the end of a submission: after the request that is on its way, at once where there is none.
+// ledger.ErrState says that it has ended.
+func (s *Submitter) Cancel(ctx context.Context, id, by string) error {
+	sub, err := s.Ledger.Submission(ctx, id)
+	if err != nil {
+		return err
+	}
+	if sub.State.Ended() {
+		return fmt.Errorf("%w: it is %s", ledger.ErrState, sub.State)
+	}
+	if _, err := s.Ledger.Cancel(ctx, id, by); err != nil {
+		return err
+	}
+	s.log(id, sub.Key).WithField("requested_by", by).Info("submission is cancelled")
+	if sub.State == ledger.Held {
+		return s.finish(ctx, id, cancelled(by))
+	}
+	return s.jobs.insert(ctx, s.Ledger, sub)
+}
+
+// Retry lets what failed of an ended submission go again; see ledger.Reopen.
+func (s *Submitter) Retry(ctx context.Context, id, by string) error {
+	sub, err := s.Ledger.Submission(ctx, id)
+	if err != nil {
+		return err
+	}
+	if _, err := s.parties(sub.DataSet, sub.CHT); err != nil {
+		return err
+	}
+	_, err = s.Ledger.Reopen(ctx, id, s.jobs.next(sendStep)) // the state decides which step it is
+	if err == nil {
+		s.log(id, sub.Key).WithField("requested_by", by).Info("what failed of a submission goes again")
+	}
+	return err
+}
+
+// Approve lets a held submission go.
+func (s *Submitter) Approve(ctx context.Context, id, by string) error {
+	sub, err := s.held(ctx, id)
+	if err != nil {
+		return err
+	}
+	s.log(id, sub.Key).WithField("requested_by", by).Info("held submission is approved")
+	return s.Ledger.Advance(ctx, id, ledger.Ready, s.jobs.next(sendStep))
+}
+
+// Reject ends a held submission. Nothing of it is sent.
+func (s *Submitter) Reject(ctx context.Context, id, by string) error {
+	sub, err := s.held(ctx, id)
+	if err != nil {
+		return err
+	}
+	s.log(id, sub.Key).WithField("requested_by", by).Info("held submission is rejected")
+	f := cancelled(by)
+	f.text = "rejected by " + by
+	return s.finish(ctx, id, f)
+}
+
+func (s *Submitter) held(ctx context.Context, id string) (ledger.Submission, error) {
+	sub, err := s.Ledger.Submission(ctx, id)
+	if err == nil && sub.State != ledger.Held {
+		err = fmt.Errorf("%w: it is %s, not held", ledger.ErrState, sub.State)
+	}
+	return sub, err
+}

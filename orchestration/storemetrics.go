@@ -1,0 +1,88 @@
+package orchestration
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/cht-dhis2/mediator/internal/ledger"
+)
+
+// storeMetrics tells how full the store is, as it is at the time that somebody asks.
+type storeMetrics struct {
+	schedule                                    *Scheduler
+	up, size, queued, waiting, outbox, age, due *prometheus.Desc
+}
+
+// NewStoreMetrics makes the metrics of what waits in the store of a schedule.
+func NewStoreMetrics(s *Scheduler) prometheus.Collector {
+	describe := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc(namespace+"_"+name, help, labels, nil)
+	}
+	return &storeMetrics{
+		schedule: s,
+		up:       describe("store_up", "1 where the store can be read."),
+		size:     describe("store_bytes", "Size of the store on disk."),
+		queued:   describe("submissions_unfinished", "Submissions that have not ended, by their state.", "state"),
+		waiting:  describe("submissions_waiting", "Submissions that wait for a server."),
+		outbox:   describe("outbox_letters", "Reports and notices that are not delivered yet, or that nobody takes.", "state"),
+		age:      describe("outbox_oldest_seconds", "Age of the oldest report or notice that waits."),
+		due:      describe("periods", "Periods of the schedule that are due, and those that are overdue.", "state"),
+	}
+}
+
+// Describe gives the metrics that there are.
+func (m *storeMetrics) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{m.up, m.size, m.queued, m.waiting, m.outbox, m.age, m.due} {
+		to <- d
+	}
+}
+
+// readFor is how long reading the numbers may take.
+const readFor = 5 * time.Second
+
+// Collect reads the numbers. Those that cannot be read are left out.
+func (m *storeMetrics) Collect(to chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), readFor)
+	defer cancel()
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	l := m.schedule.Ledger
+	size, err := l.Size(ctx)
+	if err != nil {
+		gauge(m.up, 0)
+		return
+	}
+	gauge(m.up, 1)
+	gauge(m.size, float64(size))
+	if states, waiting, err := l.Unfinished(ctx); err == nil {
+		for _, state := range []ledger.State{ledger.Queued, ledger.Preparing, ledger.Held, ledger.Ready, ledger.Sending} {
+			gauge(m.queued, float64(states[state]), string(state))
+		}
+		gauge(m.waiting, float64(waiting))
+	}
+	if backlog, err := l.Backlog(ctx); err == nil {
+		gauge(m.outbox, float64(backlog.Waiting), "waiting")
+		gauge(m.outbox, float64(backlog.Parked), "parked")
+		age := 0.0
+		if !backlog.Oldest.IsZero() {
+			age = m.schedule.now().Sub(backlog.Oldest).Seconds()
+		}
+		gauge(m.age, age)
+	}
+	if schedule, err := m.schedule.Schedule(ctx); err == nil {
+		due, overdue := 0, 0
+		for _, part := range schedule.DataSets {
+			overdue += part.Overdue
+			for _, p := range part.Periods {
+				if p.State == "due" || p.State == "overdue" {
+					due++
+				}
+			}
+		}
+		gauge(m.due, float64(due), "due")
+		gauge(m.due, float64(overdue), "overdue")
+	}
+}

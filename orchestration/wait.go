@@ -1,0 +1,196 @@
+package orchestration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/cht-dhis2/mediator/internal/cht"
+	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/ledger"
+)
+
+// pause is why a step cannot go on now, and how the submission ends when nobody waits any longer.
+type pause struct {
+	failure
+
+	// least is the least time to let pass; spent is what was lost on the way.
+	least, spent time.Duration
+	// passes says that it may pass by itself, moved that the step got somewhere before.
+	passes, moved bool
+	// source says that it is the CHT that is waited for, not DHIS2.
+	source bool
+}
+
+// waitsFor says for whom a submission waits, and why.
+func (p *pause) waitsFor(key ledger.Key) string {
+	if p.source {
+		return "CHT " + key.CHT + ": " + p.text
+	}
+	return "DHIS2 " + key.DHIS2 + ": " + p.text
+}
+
+// pauseOf gives the pause after an error that time, or a person at a server, can mend; nil for any other, and for none.
+func pauseOf(err error) *pause {
+	if err == nil {
+		return nil
+	}
+	f := failureOf(err)
+	switch f.reason {
+	case CHTUnavailable, DHIS2Unavailable, Credentials:
+		return &pause{failure: f, passes: mayPass(err), source: errors.As(err, new(*cht.Error))}
+	default:
+		return nil
+	}
+}
+
+func mayPass(err error) bool {
+	var source *cht.Error
+	var destination *dhis2.Error
+	return errors.As(err, &source) && source.Temporary || errors.As(err, &destination) && destination.Temporary
+}
+
+// The pauses of the service.
+const (
+	firstPause = 5 * time.Second
+	// longestPause is between two tries of a server that is away, mendingPause the least for what a person has to mend:
+	// to ask more often might lock an account.
+	longestPause = 15 * time.Minute
+	mendingPause = 15 * time.Minute
+)
+
+// grown is the pause after a server was away for so long: half as long again, within bounds, and not the same for all.
+func grown(away time.Duration) time.Duration {
+	wait := min(max(away/2, firstPause), longestPause)
+	return wait - wait/10 + rand.N(wait/5)
+}
+
+// waits writes down what the service waits for, and says how long. At the end of the submission's window it gives up, and
+// says 0.
+func (s *Submitter) waits(ctx context.Context, id string, p *pause) (time.Duration, error) {
+	sub, err := s.Ledger.Submission(ctx, id)
+	if err != nil {
+		return 0, err
+	}
+	now, why := s.now(), p.waitsFor(sub.Key)
+	if now.After(s.windowEnd(sub)) {
+		return 0, s.finish(ctx, id, &p.failure)
+	}
+	since := now
+	if sub.WaitingFor != "" && !p.moved {
+		since = sub.WaitingSince
+	}
+	wait := max(p.least, grown(now.Sub(since)))
+	if !p.passes {
+		wait = max(wait, mendingPause)
+	}
+	if p.moved {
+		if err := s.Ledger.Waiting(ctx, id, ""); err != nil {
+			return 0, err
+		}
+	}
+	if sub.WaitingFor != why || p.moved {
+		s.log(id, sub.Key).WithField("reason", string(p.reason)).WithField("waits_for", why).Warn("submission waits")
+	}
+	s.Metrics.waited(p.reason)
+	return wait, s.Ledger.Waiting(ctx, id, why)
+}
+
+// leastWindow is how long a submission is waited for in any case.
+const leastWindow = 7 * 24 * time.Hour
+
+// windowEnd is until when it makes sense to wait for a submission: as long as its period is read again for late data, and
+// some days in any case.
+func (s *Submitter) windowEnd(sub ledger.Submission) time.Time {
+	end := sub.CreatedAt.Add(leastWindow)
+	last := sub.Period.First().AddDate(0, 1, s.Operation(sub.DataSet).RereadDays)
+	if last.After(end) {
+		return last
+	}
+	return end
+}
+
+// patience is how long one submission may still wait for servers that are away, while somebody waits for it in the
+// foreground. One without time left does not wait.
+type patience struct {
+	submitter *Submitter
+	left      time.Duration
+	next      time.Duration
+}
+
+func (s *Submitter) newPatience() *patience {
+	return &patience{submitter: s, left: s.Wait, next: firstPause}
+}
+
+// with calls f, again after growing pauses while it fails with what may pass. A call that fails uses up patience too.
+func (p *patience) with(ctx context.Context, server string, f func() error) error {
+	for {
+		started := time.Now()
+		err := f()
+		if err != nil {
+			p.left -= time.Since(started)
+		}
+		if err == nil || !mayPass(err) || !p.pause(ctx, 0, server+" is away") {
+			if ctx.Err() != nil {
+				return ctx.Err() // who stopped it wants to hear that it was stopped
+			}
+			return err
+		}
+	}
+}
+
+// pause waits, at least as long as least says, and says whether there was patience left to do so.
+func (p *patience) pause(ctx context.Context, least time.Duration, why string) bool {
+	if p.left <= 0 || least > p.left || ctx.Err() != nil {
+		return false
+	}
+	wait := max(least, min(p.next, p.left))
+	p.left -= wait
+	p.next *= 2
+	p.submitter.watch(Progress{Waiting: fmt.Sprintf("%s, next try in %s", why, wait.Round(time.Second))})
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// downed is a destination that nobody asks before a time, and why.
+type downed struct {
+	until time.Time
+	err   error
+}
+
+// isDown gives why a DHIS2 is not asked now; nil where it is.
+func (s *Submitter) isDown(destination string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d, ok := s.down[destination]; ok && s.now().Before(d.until) {
+		return d.err
+	}
+	return nil
+}
+
+// noteDown remembers that a DHIS2 refused the account or is none at all. To ask again for each source would lock the
+// account. A command does not ask again in its life, the service after a while.
+func (s *Submitter) noteDown(destination string, err error) {
+	var known *dhis2.Error
+	if !errors.As(err, &known) || known.Kind != dhis2.Credentials && known.Kind != dhis2.Unusable {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down == nil {
+		s.down = map[string]downed{}
+	}
+	d := downed{until: s.now().Add(never), err: err}
+	if s.serving {
+		d.until = s.now().Add(mendingPause - time.Second)
+	}
+	s.down[destination] = d
+}
