@@ -88,6 +88,9 @@ func (p *process) output() string {
 // stopsWithin is how long a program may take to stop before it is killed.
 const stopsWithin = 25 * time.Second
 
+// notStopped is said of a program that has to be killed.
+const notStopped = "killed, as it did not stop within"
+
 // leash runs a program until it ends or this program's standard input does. Then it is asked to stop, and killed when it
 // does not. A pipe ends whenever the process at its other end does, so nothing is left behind by a test that is killed.
 func leash(args []string) int {
@@ -116,7 +119,7 @@ func leash(args []string) int {
 	case err := <-ended:
 		return exitCode(err)
 	case <-time.After(stopsWithin):
-		fmt.Fprintf(os.Stderr, "did not stop within %s and is killed\n", stopsWithin)
+		fmt.Fprintln(os.Stderr, notStopped, stopsWithin)
 		_ = command.Process.Kill()
 		return exitCode(<-ended)
 	}
