@@ -102,24 +102,29 @@ func newSubmitter(settings *config.Config, a *app, log *logrus.Entry) (*orchestr
 // readLimit is how long a month may take from its first byte to its last.
 const readLimit = 20 * time.Minute
 
-// remember opens the store of a submitter, for the life of a command. It takes the worker role where nobody has it.
+// remember opens the store of a submitter, for the life of a command.
 func remember(a *app, s *orchestration.Submitter) (done func(), err error) {
 	l, err := ledger.Open(a.ctx, ledger.Config{Dir: s.SpoolDir, Now: a.now})
 	if err != nil {
 		return nil, err
 	}
 	done = func() { _ = l.Close() }
-	err = l.TakeRole(a.ctx)
-	var trouble *ledger.Error
-	if errors.As(err, &trouble) && trouble.Kind == ledger.Taken {
-		fmt.Fprintf(a.stderr, "mediator: %s: it carries the submission, and this command follows it\n", trouble.What)
-		err = nil
-	}
-	if err = errors.Join(err, s.Remember(l)); err != nil {
+	if err = errors.Join(s.Remember(l), s.LoadConsole(a.ctx)); err != nil {
 		done()
 		return nil, err
 	}
 	return done, nil
+}
+
+// takeRole takes the worker role where nobody has it, and says who has it otherwise.
+func takeRole(a *app, l *ledger.Ledger) error {
+	err := l.TakeRole(a.ctx)
+	var trouble *ledger.Error
+	if errors.As(err, &trouble) && trouble.Kind == ledger.Taken {
+		fmt.Fprintf(a.stderr, "mediator: %s: it carries the submission, and this command follows it\n", trouble.What)
+		return nil
+	}
+	return err
 }
 
 const userAgent = "cht-dhis2-mediator/" + version
@@ -213,12 +218,12 @@ type requestFlags struct {
 // selection are the options that say what is meant.
 type selection struct {
 	DataSet string   `help:"The data set's id. May be left out where one is configured." placeholder:"ID"`
-	Period  string   `help:"The period, such as 202610, or latest-closed." default:"latest-closed"`
+	Period  string   `help:"The period, such as 202610, or latest-closed; submit also takes a range, such as 202601..202606." default:"latest-closed"`
 	CHT     string   `name:"cht" help:"The source; all sources of the data set when left out." placeholder:"NAME"`
 	OrgUnit []string `help:"Only these org units, by their ids in DHIS2. May be repeated." placeholder:"ID"`
 }
 
-// requests makes a request for each source.
+// requests makes a request for each source, and of a range for each period, oldest first.
 func (f selection) requests(s *orchestration.Submitter) ([]orchestration.Request, error) {
 	if f.DataSet == "" && len(s.DataSets) == 1 {
 		f.DataSet = s.DataSets[0].ID
@@ -226,29 +231,28 @@ func (f selection) requests(s *orchestration.Submitter) ([]orchestration.Request
 	if f.DataSet == "" {
 		return nil, &orchestration.UsageError{What: "--data-set is missing", Remedy: "name one of the data sets of the configuration"}
 	}
-	if err := orchestration.CheckPeriod(f.Period); err != nil {
+	periods, err := orchestration.Periods(f.Period)
+	if err != nil {
 		return nil, err
 	}
 	if slices.Contains(f.OrgUnit, "") {
 		return nil, &orchestration.UsageError{What: "--org-unit is empty", Remedy: "give an org unit's id in DHIS2, or leave the option out"}
 	}
-	request := orchestration.Request{DataSet: f.DataSet, Period: f.Period, CHT: f.CHT, OrgUnits: f.OrgUnit, RequestedBy: "command line"}
-	if f.CHT != "" {
-		return []orchestration.Request{request}, nil
+	sources := []string{f.CHT}
+	if at := slices.IndexFunc(s.DataSets, func(set orchestration.DataSet) bool { return set.ID == f.DataSet }); f.CHT == "" && at >= 0 {
+		sources = s.DataSets[at].CHT
 	}
 	var requests []orchestration.Request
-	for _, set := range s.DataSets {
-		if set.ID == f.DataSet {
-			for _, request.CHT = range set.CHT {
-				requests = append(requests, request)
-			}
+	for _, period := range periods {
+		for _, source := range sources { // the submitter says what cannot be
+			requests = append(requests, orchestration.Request{DataSet: f.DataSet, Period: period, CHT: source, OrgUnits: f.OrgUnit, RequestedBy: commandLine})
 		}
-	}
-	if len(requests) == 0 {
-		return []orchestration.Request{request}, nil // the submitter says why it cannot be
 	}
 	return requests, nil
 }
+
+// commandLine is who asks for what a person types.
+const commandLine = "command line"
 
 // isTerminal says whether a person watches w.
 func isTerminal(w io.Writer) bool {

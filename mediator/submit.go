@@ -30,6 +30,9 @@ func (c submitCommand) Run(a *app) error {
 		return err
 	}
 	defer done()
+	if err := takeRole(a, s.Ledger); err != nil {
+		return err
+	}
 	var reasons []orchestration.Reason
 	for _, request := range requests {
 		request.DryRun = c.DryRun

@@ -91,15 +91,23 @@ func (s *Submitter) Submit(ctx context.Context, r Request) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
+	return s.through(ctx, sub.ID, began)
+}
+
+// Follow sees a stored submission through in the foreground, as Submit does with the one that it begins.
+func (s *Submitter) Follow(ctx context.Context, id string) (Report, error) {
+	return s.through(ctx, id, false)
+}
+
+func (s *Submitter) through(ctx context.Context, id string, ours bool) (Report, error) {
+	see := func() error { return s.follow(ctx, id, ours) }
 	if s.Ledger.HasRole() {
-		err = s.carry(ctx, sub.ID)
-	} else {
-		err = s.follow(ctx, sub.ID, began)
+		see = func() error { return s.carry(ctx, id) }
 	}
-	if err != nil {
+	if err := see(); err != nil {
 		return Report{}, err
 	}
-	return s.Report(context.WithoutCancel(ctx), sub.ID)
+	return s.Report(context.WithoutCancel(ctx), id)
 }
 
 // TakeUp carries on with the submissions that a killed process has left in the middle, and tells which.

@@ -80,3 +80,20 @@ func (l *Ledger) takeUp(ctx context.Context) error {
 		return err
 	})
 }
+
+// Worker tells which process has the worker role, for people; empty where none has.
+func (l *Ledger) Worker() string {
+	if l.HasRole() {
+		return "this process"
+	}
+	lock := flock.New(filepath.Join(l.config.Dir, "worker.lock"))
+	defer lock.Close() //nolint:errcheck // it goes with the process at the latest
+	free, err := lock.TryRLock()
+	if err != nil || free {
+		return ""
+	}
+	if note, err := os.ReadFile(filepath.Join(l.config.Dir, "worker.txt")); err == nil && len(note) > 0 {
+		return strings.TrimSpace(string(note))
+	}
+	return "another process"
+}

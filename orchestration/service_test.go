@@ -1,0 +1,277 @@
+package orchestration
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cht-dhis2/mediator/internal/ledger"
+	"github.com/cht-dhis2/mediator/internal/sandbox"
+)
+
+// start runs a service until the test, or stop, ends it.
+func start(t *testing.T, s *Service) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	ended := false
+	stop = func() {
+		cancel()
+		if ended {
+			return
+		}
+		ended = true
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+const patientFor = 20 * time.Second
+
+// until waits until a submission is as wanted.
+func until(t *testing.T, s *Submitter, id string, wanted func(ledger.Submission) bool) ledger.Submission {
+	t.Helper()
+	deadline := time.Now().Add(patientFor)
+	for {
+		sub, err := s.Ledger.Submission(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wanted(sub) {
+			return sub
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("it stays %s, waiting for %q, counts %+v", sub.State, sub.WaitingFor, sub.Counts)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func ends(s ledger.Submission) bool { return s.State.Ended() }
+
+func (b *bench) request() Request {
+	return Request{DataSet: b.set, Period: "202609", CHT: "county", RequestedBy: "a test"}
+}
+
+func (b *bench) begin(t *testing.T) ledger.Submission {
+	t.Helper()
+	sub, _, err := b.Begin(t.Context(), b.request(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sub
+}
+
+func TestServiceCarriesARequestThrough(t *testing.T) {
+	b := newBench(t, "2.43.1")
+	told := make(chan Conclusion, 1)
+	b.Told = func(_ context.Context, c Conclusion) ([]ledger.Letter, error) {
+		told <- c
+		return []ledger.Letter{{Kind: "test", Subject: c.Submission.ID, Body: []byte("ended")}}, nil
+	}
+	start(t, NewService(b.Submitter))
+	sub := until(t, b.Submitter, b.begin(t).ID, ends)
+	if sub.State != ledger.Accepted || sub.Counts.Accepted != benchValues {
+		t.Errorf("%s: %+v", sub.State, sub.Counts)
+	}
+	b.arrivedOnce(t)
+	c := <-told
+	var names []string
+	for _, step := range c.Calls {
+		for _, call := range step.Calls {
+			names = append(names, call.Name)
+		}
+	}
+	want := []string{"Ask DHIS2 national for its version", "Read data set " + b.set + " from DHIS2 national", "Read the settings of CHT county", "Fetch 202609 from CHT county"}
+	// The stand-ins are called in memory, below which nothing is recorded; the names alone would come from there.
+	if len(names) > 0 && !slices.Equal(names[:4], want) {
+		t.Errorf("got calls %q", names)
+	}
+	for deadline := time.Now().Add(patientFor); ; time.Sleep(5 * time.Millisecond) {
+		letter, due, err := b.Ledger.NextLetter(t.Context(), "test")
+		if err != nil || due && letter.Subject != sub.ID || time.Now().After(deadline) {
+			t.Fatalf("no letter of %s: %+v, %v", sub.ID, letter, err)
+		}
+		if due {
+			break
+		}
+	}
+}
+
+func TestASecondServiceStandsByUntilTheFirstOneEnds(t *testing.T) {
+	b := newBench(t, "2.43.1")
+	folder := t.TempDir()
+	b.remember(t, folder)
+	stop := start(t, NewService(b.Submitter))
+	second := newBench(t, "2.43.1")
+	other, err := ledger.Open(t.Context(), ledger.Config{Dir: folder, Now: b.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = other.Close() })
+	second.cht, second.dhis2 = b.cht, b.dhis2
+	if err := second.Remember(other); err != nil {
+		t.Fatal(err)
+	}
+	standby := NewService(second.Submitter)
+	start(t, standby)
+	if got := standby.Ready(t.Context()); got.Role != "standing_by" || !got.Ready {
+		t.Errorf("got %+v", got)
+	}
+	sub := until(t, second.Submitter, second.begin(t).ID, ends) // the first one works what the second one takes
+	if sub.State != ledger.Accepted {
+		t.Errorf("%s %s", sub.State, sub.Error)
+	}
+	stop()
+	_ = b.Ledger.Close()
+	again := until(t, second.Submitter, second.begin(t).ID, ends)
+	if again.State != ledger.Accepted || !other.HasRole() {
+		t.Errorf("%s, role %v", again.State, other.HasRole())
+	}
+}
+
+func TestAStopFinishesTheChunkOnItsWayAndTheNextStartGoesOn(t *testing.T) {
+	b := newBench(t, "2.43.1")
+	b.dhis2.Fail(sandbox.Fault{Kind: sandbox.Latency, Delay: 300 * time.Millisecond, Method: http.MethodPost})
+	stop := start(t, NewService(b.Submitter))
+	id := b.begin(t).ID
+	until(t, b.Submitter, id, func(s ledger.Submission) bool { return s.Counts.Accepted >= 300 })
+	stop()
+	sub, err := b.Ledger.Submission(t.Context(), id)
+	if err != nil || sub.State != ledger.Sending || sub.Counts.Unknown > 0 || sub.Counts.Unsent == 0 {
+		t.Fatalf("%s %+v, %v", sub.State, sub.Counts, err)
+	}
+	sent := len(b.dhis2.Imports())
+	if sub.Counts.Accepted != sent*300 {
+		t.Errorf("%d accepted after %d imports: one was not booked", sub.Counts.Accepted, sent)
+	}
+	b.dhis2.Heal()
+	start(t, NewService(b.Submitter))
+	if sub = until(t, b.Submitter, id, ends); sub.State != ledger.Accepted {
+		t.Errorf("%s %s", sub.State, sub.Error)
+	}
+	if got := len(b.dhis2.Imports()); got != 4 {
+		t.Errorf("%d imports, want 4: an acknowledged chunk went again", got)
+	}
+	b.arrivedOnce(t)
+}
+
+func TestASubmissionThatWaitsCanBeHurriedAndCancelled(t *testing.T) {
+	b := newBench(t, "2.43.1")
+	b.dhis2.Fail(sandbox.Fault{Kind: sandbox.LoginRedirect})
+	start(t, NewService(b.Submitter))
+	id := b.begin(t).ID
+	sub := until(t, b.Submitter, id, func(s ledger.Submission) bool { return s.WaitingFor != "" })
+	if sub.State.Ended() || sub.WaitingSince.IsZero() {
+		t.Fatalf("%s since %s", sub.State, sub.WaitingSince)
+	}
+	// A second request joins it, and lets it go on at once; the account is not asked again so soon.
+	again, began, err := b.Begin(t.Context(), b.request(), nil)
+	if err != nil || began || again.ID != id {
+		t.Fatalf("a second one began: %v", err)
+	}
+	if err := b.Cancel(t.Context(), id, "a clerk"); err != nil {
+		t.Fatal(err)
+	}
+	if sub = until(t, b.Submitter, id, ends); sub.State != ledger.Cancelled || sub.Error != "stopped by a clerk" {
+		t.Errorf("%s %q", sub.State, sub.Error)
+	}
+	if err := b.Cancel(t.Context(), id, "a clerk"); !errors.Is(err, ledger.ErrState) {
+		t.Errorf("cancelled twice: %v", err)
+	}
+}
+
+func TestAHeldSubmissionGoesWhenItIsApproved(t *testing.T) {
+	b := newBench(t, "2.43.1")
+	b.DataSets[0].Operation.Hold = true
+	start(t, NewService(b.Submitter))
+	held := func(s ledger.Submission) bool { return s.State == ledger.Held }
+	id := b.begin(t).ID
+	until(t, b.Submitter, id, held)
+	report, err := b.Report(t.Context(), id)
+	if err != nil || report.Counts.Held != benchValues || report.Counts.Unsent > 0 || report.OrgUnits.Held != 40 {
+		t.Errorf("%+v %+v, %v", report.Counts, report.OrgUnits, err)
+	}
+	if n := len(b.dhis2.Imports()); n > 0 {
+		t.Errorf("%d imports before anybody approved", n)
+	}
+	if err := b.Approve(t.Context(), id, "the HRIO"); err != nil {
+		t.Fatal(err)
+	}
+	if sub := until(t, b.Submitter, id, ends); sub.State != ledger.Accepted {
+		t.Errorf("%s %s", sub.State, sub.Error)
+	}
+	if err := b.Approve(t.Context(), id, "the HRIO"); !errors.Is(err, ledger.ErrState) {
+		t.Errorf("approved twice: %v", err)
+	}
+	second := b.begin(t).ID
+	until(t, b.Submitter, second, held)
+	if err := b.Reject(t.Context(), second, "the HRIO"); err != nil {
+		t.Fatal(err)
+	}
+	if sub := until(t, b.Submitter, second, ends); sub.State != ledger.Cancelled || sub.Error != "rejected by the HRIO" {
+		t.Errorf("%s %q", sub.State, sub.Error)
+	}
+}
+
+func TestRetrySendsWhatFailed(t *testing.T) {
+	b := newBench(t, "2.43.1")
+	wrong := b.country.Right[b.set][0].OrgUnit
+	b.dhis2.CloseOrgUnit(wrong, "2020-01-01")
+	start(t, NewService(b.Submitter))
+	id := b.begin(t).ID
+	sub := until(t, b.Submitter, id, ends)
+	if sub.State != ledger.PartlyAccepted || sub.Counts.Refused == 0 {
+		t.Fatalf("%s %+v", sub.State, sub.Counts)
+	}
+	before := len(b.dhis2.Imports())
+	b.dhis2.CloseOrgUnit(wrong, "2099-01-01")
+	if err := b.Retry(t.Context(), id, "a clerk"); err != nil {
+		t.Fatal(err)
+	}
+	if sub = until(t, b.Submitter, id, ends); sub.State != ledger.Accepted || sub.Retries != 1 {
+		t.Errorf("%s %+v", sub.State, sub.Counts)
+	}
+	if got := len(b.dhis2.Imports()) - before; got != 1 {
+		t.Errorf("%d imports, want the failed chunk alone", got)
+	}
+	b.arrivedOnce(t)
+}
+
+func TestALostJobIsGivenBack(t *testing.T) {
+	b := newBench(t, "2.43.1")
+	b.cht.Fail(sandbox.Fault{Kind: sandbox.Latency, Delay: time.Second, Path: "/api/v2/export", Times: 1})
+	start(t, NewService(b.Submitter))
+	id := b.begin(t).ID
+	until(t, b.Submitter, id, func(s ledger.Submission) bool { return s.State == ledger.Preparing })
+	running := func() []int64 {
+		ids, err := b.Ledger.RunningJobs(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ids
+	}
+	// To an engine that does not work it, the job is one whose end could not be written down.
+	other, err := NewEngine(b.Submitter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for look, want := range []int{1, 0} {
+		if err := other.Free(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(running()); got != want {
+			t.Errorf("after look %d %d jobs run, want %d: a job that has just begun is not lost", look+1, got, want)
+		}
+	}
+	if sub := until(t, b.Submitter, id, ends); sub.State != ledger.Accepted || len(b.dhis2.Imports()) != 4 {
+		t.Errorf("%s after %d imports", sub.State, len(b.dhis2.Imports()))
+	}
+}
