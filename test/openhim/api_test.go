@@ -202,6 +202,25 @@ func (c *core) setPassword(t *testing.T, as login) {
 	t.Fatalf("OpenHIM has no client %s", as.user)
 }
 
+// runAgain lets OpenHIM run a transaction again, as the button of the console does.
+func (c *core) runAgain(t *testing.T, id string) {
+	t.Helper()
+	c.call(t, http.MethodPost, "/tasks", map[string]any{"tids": []string{id}, "batchSize": 1, "paused": false}, http.StatusCreated)
+}
+
+// poll lets the polling channel poll every second, and gives the channel's id.
+func (c *core) poll(t *testing.T) string {
+	t.Helper()
+	channel := c.channelID(t, pollingName)
+	c.call(t, http.MethodPut, "/channels/"+channel, map[string]any{"pollingSchedule": "1 second"}, http.StatusOK)
+	return channel
+}
+
+func (c *core) pollNoMore(t *testing.T, channel string) {
+	t.Helper()
+	c.call(t, http.MethodPut, "/channels/"+channel, map[string]any{"status": "disabled"}, http.StatusOK)
+}
+
 // answered is what a client of the router gets.
 type answered struct {
 	status      int

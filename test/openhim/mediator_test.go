@@ -333,7 +333,7 @@ func (i *installation) changedNothing(t *testing.T, done transaction) {
 }
 
 func (i *installation) tryRerun(t *testing.T) {
-	i.call(t, http.MethodPost, "/tasks", map[string]any{"tids": []string{i.first}, "batchSize": 1, "paused": false}, http.StatusCreated)
+	i.runAgain(t, i.first)
 	var child transaction
 	await(t, "a transaction that runs "+i.first+" again", 20*time.Second, func() bool {
 		found := i.transactions(t, map[string]any{"parentID": i.first})
@@ -350,8 +350,7 @@ func (i *installation) tryRerun(t *testing.T) {
 }
 
 func (i *installation) tryPolling(t *testing.T) {
-	channel := i.channelID(t, pollingName)
-	i.call(t, http.MethodPut, "/channels/"+channel, map[string]any{"pollingSchedule": "1 second"}, http.StatusOK)
+	channel := i.poll(t)
 	var polled transaction
 	await(t, "a poll", 30*time.Second, func() bool {
 		for _, found := range i.transactions(t, map[string]any{"channelID": channel}) {
@@ -361,7 +360,7 @@ func (i *installation) tryPolling(t *testing.T) {
 		}
 		return polled.ID != ""
 	})
-	i.call(t, http.MethodPut, "/channels/"+channel, map[string]any{"status": "disabled"}, http.StatusOK)
+	i.pollNoMore(t, channel)
 	if polled.Status != string(openhim.Successful) || polled.Response.Status != http.StatusOK || !strings.Contains(polled.Response.Body, `"submitted"`) {
 		t.Errorf("OpenHIM has %+v, want a poll that was answered 200", polled)
 	}

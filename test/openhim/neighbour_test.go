@@ -55,8 +55,8 @@ func TestRealOpenHIMTakesWhatInternalOpenHIMSends(t *testing.T) {
 			t.Error("a channel of the metadata file is not there")
 		}
 	})
-	t.Run("a client triggers, is answered 202, and finds the transaction finished later", func(t *testing.T) {
-		c.tryEnvelope(t, client)
+	t.Run("a client triggers, is answered 202, and finds the transaction finished later; re-run and poll arrive", func(t *testing.T) {
+		c.tryRouter(t, client)
 	})
 	t.Run("a mediator registers again by itself after OpenHIM was away and has lost its data", func(t *testing.T) {
 		c.tryRestart(t, client)
@@ -233,16 +233,25 @@ func (c *core) tryTransactions(t *testing.T, client *openhim.Client) {
 	}
 }
 
-// tryEnvelope puts a small mediator behind the channel, which answers as ours does.
-func (c *core) tryEnvelope(t *testing.T, client *openhim.Client) {
-	arrived := make(chan *http.Request, 10)
+// arrived is a request that came to the mediator behind the channel.
+type arrived struct {
+	method, path, body string
+	header             http.Header
+	user, password     string
+}
+
+// tryRouter puts a small mediator behind the channels, which answers as ours does, and lets a client, a re-run and a
+// poll come to it.
+func (c *core) tryRouter(t *testing.T, client *openhim.Client) {
+	requests := make(chan arrived, 100)
 	behind := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		arrived <- r
+		user, password, _ := r.BasicAuth()
+		requests <- arrived{r.Method, r.URL.Path, string(body), r.Header, user, password}
 		w.Header().Set("Content-Type", openhim.EnvelopeType)
 		_ = json.NewEncoder(w).Encode(openhim.Transaction{
 			Status:   openhim.Processing,
-			Response: &openhim.Response{Status: http.StatusAccepted, Headers: openhim.Headers{"content-type": "application/json"}, Body: `{"got":` + strconv.Quote(string(body)) + `}`},
+			Response: &openhim.Response{Status: http.StatusAccepted, Headers: openhim.Headers{"content-type": "application/json"}, Body: `{"state":"queued"}`},
 		}.Envelope(urn))
 	}))
 	defer behind.Close()
@@ -252,20 +261,33 @@ func (c *core) tryEnvelope(t *testing.T, client *openhim.Client) {
 		t.Errorf("without a password the router answers %d, want 401", got.status)
 	}
 	c.setPassword(t, interop())
-	var answer answered
+	first := c.tryClient(t, client, requests)
+	c.tryTask(t, first, requests)
+	c.tryPoll(t, requests)
+}
+
+const asking = `{"period":"202610"}`
+
+// tryClient lets a client ask and the mediator finish the transaction, and gives its id.
+func (c *core) tryClient(t *testing.T, client *openhim.Client, requests chan arrived) string {
+	t.Helper()
+	var answer answered // the channel is open, and leads where it should, about a second after it was loaded
 	await(t, "an open channel", 10*time.Second, func() bool {
-		answer = c.ask(t, interop(), http.MethodPost, "/cht-dhis2/submissions", `{"period":"202610"}`)
-		return answer.status != http.StatusUnauthorized && answer.status != http.StatusNotFound && answer.status != http.StatusInternalServerError
+		answer = c.ask(t, interop(), http.MethodPost, "/cht-dhis2/submissions", asking)
+		return answer.status == http.StatusAccepted
 	})
-	if answer.status != http.StatusAccepted || answer.body != `{"got":"{\"period\":\"202610\"}"}` {
+	if answer.body != `{"state":"queued"}` {
 		t.Errorf("the client got %+v", answer)
 	}
-	request := next(t, arrived)
-	if user, password, _ := request.BasicAuth(); user != "openhim" || password != routePassword {
-		t.Errorf("the route sent %q and %q", user, password)
+	request := next(t, requests)
+	if request.user != "openhim" || request.password != routePassword {
+		t.Errorf("the route sent %q and %q", request.user, request.password)
 	}
-	if id := request.Header.Get("X-Openhim-Transactionid"); id != answer.transaction || !openhim.IsID(id) {
+	if id := request.header.Get("X-Openhim-Transactionid"); id != answer.transaction || !openhim.IsID(id) {
 		t.Errorf("the mediator got transaction %q, the client %q", id, answer.transaction)
+	}
+	if got := request.header.Get("X-Openhim-Clientid"); got != interop().user {
+		t.Errorf("the mediator got the client %q, want %q", got, interop().user)
 	}
 	await(t, "a stored answer", 10*time.Second, func() bool { return c.transaction(t, answer.transaction).Status == "Processing" })
 	if err := client.Update(t.Context(), openhim.Transaction{
@@ -278,6 +300,32 @@ func (c *core) tryEnvelope(t *testing.T, client *openhim.Client) {
 	if got.Status != "Successful" || got.Properties["period"] != "202610" || !slices.Equal(got.names(), []string{"1 Ask DHIS2"}) {
 		t.Errorf("OpenHIM has %+v", got)
 	}
+	return answer.transaction
+}
+
+// tryTask runs a transaction again: the same request arrives, with the id of the former one.
+func (c *core) tryTask(t *testing.T, former string, requests chan arrived) {
+	t.Helper()
+	c.runAgain(t, former)
+	request := next(t, requests)
+	if request.method != http.MethodPost || request.path != "/cht-dhis2/submissions" || request.body != asking || request.header.Get("Parentid") != former {
+		t.Errorf("the mediator got %+v, want what %s asked", request, former)
+	}
+	again := c.transaction(t, request.header.Get("X-Openhim-Transactionid"))
+	if again.ID == former || again.ParentID != former {
+		t.Errorf("it runs as %s with the parent %q, want a transaction of its own with the parent %s", again.ID, again.ParentID, former)
+	}
+}
+
+// tryPoll lets the polling channel poll.
+func (c *core) tryPoll(t *testing.T, requests chan arrived) {
+	t.Helper()
+	channel := c.poll(t)
+	request := next(t, requests)
+	if request.method != http.MethodGet || request.path != "/cht-dhis2/poll" || request.header.Get("Channel-Id") != channel || request.user != "openhim" {
+		t.Errorf("the mediator got %+v, want a poll by channel %s", request, channel)
+	}
+	c.pollNoMore(t, channel)
 }
 
 // routePassword is what the route to the mediator sends in these tests.
