@@ -454,7 +454,9 @@ func (i *installation) tryRestart(t *testing.T) {
 	}
 	i.didNoHarm(t, i.finished(t, answer.transaction))
 	for _, report := range i.transactions(t, map[string]any{"properties": map[string]string{"submission": meanwhile.ID}}) {
-		t.Logf("channel of the report %s, the channel %s", report.ChannelID, i.channelID(t, channelName))
+		if channel := i.channelID(t, channelName); report.ChannelID != channel {
+			t.Errorf("the report of what was submitted meanwhile belongs to channel %q, want %q of the new OpenHIM", report.ChannelID, channel)
+		}
 	}
 }
 

@@ -2,6 +2,9 @@ package openhim_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,12 +38,15 @@ func interop() login { return login{"interop-client", "a client's password"} }
 // TestRealOpenHIMTakesWhatInternalOpenHIMSends tries the package that speaks with OpenHIM, without the program around.
 func TestRealOpenHIMTakesWhatInternalOpenHIMSends(t *testing.T) {
 	c := startCore(t)
-	client := c.neighbour(t)
+	client := c.neighbour(t, transport.Config{TrustAny: true})
 	t.Run("the client learns the version, and that this core takes tokens only", func(t *testing.T) {
 		about, err := client.About(t.Context())
 		if err != nil || about.Version != "4.0.5" {
 			t.Errorf("got %+v, %v, want version 4.0.5", about, err)
 		}
+	})
+	t.Run("its own certificate is trusted by its fingerprint, and no other is", func(t *testing.T) {
+		c.tryFingerprint(t)
 	})
 	t.Run("a mediator registers, appears healthy, hears the console, and comes back when it is forgotten", func(t *testing.T) {
 		c.tryRegistrar(t, client)
@@ -64,17 +70,38 @@ func TestRealOpenHIMTakesWhatInternalOpenHIMSends(t *testing.T) {
 }
 
 // neighbour is the mediator's own client of this core.
-func (c *core) neighbour(t *testing.T) *openhim.Client {
+func (c *core) neighbour(t *testing.T, trust transport.Config) *openhim.Client {
 	t.Helper()
 	base, err := url.Parse(c.api)
 	if err != nil {
 		t.Fatal(err)
 	}
-	network, err := transport.New(transport.Config{TrustAny: true, Timeout: 30 * time.Second, UserAgent: "mediator-test"})
+	trust.Timeout = 30 * time.Second
+	network, err := transport.New(trust)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return openhim.New(base, network, openhim.Account{Username: rootUser, Password: func() (string, error) { return rootPassword, nil }})
+}
+
+func (c *core) tryFingerprint(t *testing.T) {
+	connection, err := (&tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}}).DialContext(t.Context(), "tcp", strings.TrimPrefix(c.api, "https://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = connection.Close() }()
+	certificate := connection.(*tls.Conn).ConnectionState().PeerCertificates[0].Raw
+	sum := sha256.Sum256(certificate)
+	if _, err := c.neighbour(t, transport.Config{Fingerprint: hex.EncodeToString(sum[:])}).About(t.Context()); err != nil {
+		t.Errorf("by its own fingerprint: %v", err)
+	}
+	sum[0]++
+	if _, err := c.neighbour(t, transport.Config{Fingerprint: hex.EncodeToString(sum[:])}).About(t.Context()); err == nil {
+		t.Error("by another fingerprint it is trusted, too")
+	}
+	if _, err := c.neighbour(t, transport.Config{}).About(t.Context()); err == nil {
+		t.Error("without any it is trusted, too")
+	}
 }
 
 // registration is the mediator's own, at an address.
