@@ -23,7 +23,7 @@ lint: ## Lint, and show that the import rules are held.
 	tools/check-import-rules.sh
 
 build: ## Build the static binary bin/mediator.
-	CGO_ENABLED=0 go build -trimpath -o bin/mediator ./mediator
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/mediator ./mediator
 
 test: ## Run all tests with the race detector. No network, no services.
 	go test -race -shuffle=on ./...

@@ -1,8 +1,8 @@
 package orchestration
 
 import (
-	"cmp"
 	"context"
+	"database/sql"
 	"fmt"
 	"net/http"
 	"sync"
@@ -158,9 +158,12 @@ type ended struct {
 	err     error
 }
 
+// run sends chunk after chunk. While one is on its way the next one is packed, and the transaction that books the answer
+// to one records the next one, so that a chunk costs one transaction.
 func (s *sending) run(ctx context.Context) ended {
 	following := s.pack(ctx)
 	defer func() { s.takeBack(following) }()
+	var recorded *ledger.Chunk
 	for following != nil {
 		s.watch(Progress{Step: "send", Done: s.done, Total: s.total})
 		current := s.take(following)
@@ -168,18 +171,22 @@ func (s *sending) run(ctx context.Context) ended {
 		if current.err != nil {
 			return ended{err: current.err}
 		}
-		if err := s.mayGo(ctx); err != nil {
-			return *err
+		if recorded == nil {
+			if end := s.mayGo(ctx); end != nil {
+				return *end
+			}
+			chunk, err := s.Ledger.RecordChunk(ctx, s.submission.ID, current.chunk)
+			if err != nil {
+				return ended{err: err}
+			}
+			recorded = &chunk
 		}
 		following = s.pack(ctx)
-		end := s.send(ctx, &current)
+		sent := s.send(ctx, *recorded, current.text)
+		recorded = nil
+		end := s.settle(ctx, sent, &following, &recorded)
 		if end.err != nil || end.after == later || end.after == stop {
 			return end
-		}
-		if end.after == anew {
-			s.takeBack(following)
-			s.split(current.chunk.Range)
-			following = s.pack(ctx)
 		}
 	}
 	s.watch(Progress{Step: "send", Done: s.done, Total: s.total})
@@ -187,6 +194,36 @@ func (s *sending) run(ctx context.Context) ended {
 		return ended{after: later}
 	}
 	return ended{after: stop}
+}
+
+// settle books what became of a chunk, and records the following one with it where that may go.
+func (s *sending) settle(ctx context.Context, sent answered, following *packing, recorded **ledger.Chunk) ended {
+	var next ledger.Next
+	if sent.end.after == goOn && *following != nil {
+		p := <-*following
+		*following = make(packing, 1)
+		*following <- p
+		if end := s.mayGo(ctx); end != nil {
+			sent.end = *end
+		} else if p.err == nil {
+			next = func(ctx context.Context, tx *sql.Tx, id string) error {
+				chunk, err := s.Ledger.RecordChunkTx(ctx, tx, id, p.chunk)
+				*recorded = &chunk
+				return err
+			}
+		}
+	}
+	// What is known now is stored, even when somebody stops the process at this instant.
+	storing := context.WithoutCancel(ctx)
+	if err := s.Ledger.Acknowledge(storing, s.submission.ID, sent.chunk.Number, sent.answer, next); err != nil {
+		return ended{err: err}
+	}
+	if sent.end.after == anew {
+		s.takeBack(*following)
+		s.split(sent.chunk.Range)
+		*following = s.pack(ctx)
+	}
+	return sent.end
 }
 
 // mayGo says whether another chunk may go: not when somebody stops the process or cancelled the submission, and not when
@@ -278,28 +315,25 @@ func (s *sending) split(r ledger.Range) {
 	s.queue = append([]span{{Range: ledger.Range{From: r.From, To: middle}}, {Range: ledger.Range{From: middle, To: r.To}}}, s.queue...)
 }
 
-// send sends a chunk once, with the few short tries of the client, and stores what became of it.
-func (s *sending) send(ctx context.Context, p *packed) ended {
-	chunk, err := s.Ledger.RecordChunk(ctx, s.submission.ID, p.chunk)
-	if err != nil {
-		return ended{err: err}
-	}
+// answered is a chunk that was sent, what is to be booked of it, and how it goes on.
+type answered struct {
+	chunk  ledger.Chunk
+	answer ledger.Answer
+	end    ended
+}
+
+// send sends a recorded chunk once, with the few short tries of the client.
+func (s *sending) send(ctx context.Context, chunk ledger.Chunk, text dhis2.Packed) answered {
 	calls := newEvidence(s.BodyLimit)
 	started := time.Now()
-	o, err := s.who.to.Client.Import(calls.call(ctx, ""), s.dialect, p.text, dhis2.Options{DryRun: s.submission.DryRun})
-	// What is known now is stored, even when somebody stops the process at this instant.
-	storing := context.WithoutCancel(ctx)
+	o, err := s.who.to.Client.Import(calls.call(ctx, ""), s.dialect, text, dhis2.Options{DryRun: s.submission.DryRun})
 	if err != nil { // it was stopped before anything left
-		o = dhis2.Outcome{State: dhis2.Unsent}
-		return ended{err: cmp.Or(s.Ledger.Acknowledge(storing, s.submission.ID, chunk.Number, ledger.Answer{Outcome: o}, nil), err)}
+		return answered{chunk, ledger.Answer{Outcome: dhis2.Outcome{State: dhis2.Unsent}}, ended{err: err}}
 	}
-	answer := ledger.Answer{Outcome: o.After(chunk.Tried), Exchanges: calls.json()}
-	end := s.decide(chunk, p.text.Chunk, &answer)
-	s.tell(chunk, answer.Outcome, time.Since(started))
-	if err := s.Ledger.Acknowledge(storing, s.submission.ID, chunk.Number, answer, nil); err != nil {
-		return ended{err: err}
-	}
-	return end
+	sent := answered{chunk: chunk, answer: ledger.Answer{Outcome: o.After(chunk.Tried), Exchanges: calls.json()}}
+	sent.end = s.decide(chunk, text.Chunk, &sent.answer)
+	s.tell(chunk, sent.answer.Outcome, time.Since(started))
+	return sent
 }
 
 // Bounds of patience with single chunks.

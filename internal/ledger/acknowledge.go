@@ -78,11 +78,12 @@ type unitBooking struct {
 	accepted, refused, unknown, unsent int
 	answer                             string
 	// all says that the whole part was taken; taken are the values that were, where it was not, or where the ledger
-	// holds other values of the org unit.
+	// holds other values of the org unit. rest counts those that were not refused.
 	all   bool
 	row   contentRow
 	base  []byte
 	taken []dhis2.DataValue
+	rest  int
 }
 
 func (b *booking) book(ctx context.Context) error {
@@ -134,6 +135,13 @@ func (b *booking) read(ctx context.Context) error {
 			return err
 		}
 		u.orgUnit = r.OrgUnit
+		if u.base == nil && len(refused) == 0 && len(setAside) == 0 { // as it is nearly always
+			u.rest = r.size
+			inRange, inChunk = inRange+r.size, inChunk+r.size
+			b.place(&u)
+			b.units = append(b.units, u)
+			return nil
+		}
 		values, err := b.l.unpack(nil, r.OrgUnit, r.packed)
 		if err != nil {
 			return err
@@ -151,6 +159,7 @@ func (b *booking) read(ctx context.Context) error {
 				u.taken = append(u.taken, v)
 			}
 		}
+		u.rest = len(u.taken)
 		b.place(&u)
 		b.units = append(b.units, u)
 		return nil
@@ -172,7 +181,7 @@ func (b *booking) refuse(u *unitBooking, r dhis2.Refusal, v dhis2.DataValue) {
 
 // place counts what was not refused, and takes the values out of where the answer before had placed them.
 func (b *booking) place(u *unitBooking) {
-	rest := len(u.taken)
+	rest := u.rest
 	all := rest + u.refused
 	if b.chunk.Tried {
 		u.unknown -= all
@@ -263,7 +272,7 @@ func (b *booking) remember(ctx context.Context) error {
 	}
 	taken := false
 	for _, u := range b.units {
-		if len(u.taken) == 0 {
+		if u.accepted == 0 {
 			continue
 		}
 		taken = true

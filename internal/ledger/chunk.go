@@ -146,25 +146,31 @@ func (c Chunk) aside() map[int]bool {
 // says that the submission is not being sent, or that the chunk's fate is decided.
 func (l *Ledger) RecordChunk(ctx context.Context, id string, c Chunk) (recorded Chunk, err error) {
 	err = l.write(ctx, "record a chunk of submission "+id, func(tx *sql.Tx) error {
-		s, err := submission(ctx, tx, id)
-		if err != nil {
-			return err
-		}
-		if s.State != Sending {
-			return fmt.Errorf("%w: the submission is %s", ErrState, s.State)
-		}
-		if c.Number == 0 {
-			c.Number, err = l.insertChunk(ctx, tx, s, c)
-		} else {
-			err = l.againChunk(ctx, tx, s, c)
-		}
-		if err != nil {
-			return err
-		}
-		recorded, err = oneChunk(ctx, tx, s, c.Number)
+		recorded, err = l.RecordChunkTx(ctx, tx, id, c)
 		return err
 	})
 	return recorded, err
+}
+
+// RecordChunkTx is RecordChunk within the transaction that a Next is given, such as the one that books the answer to the
+// chunk before.
+func (l *Ledger) RecordChunkTx(ctx context.Context, tx *sql.Tx, id string, c Chunk) (Chunk, error) {
+	s, err := submission(ctx, tx, id)
+	if err != nil {
+		return Chunk{}, err
+	}
+	if s.State != Sending {
+		return Chunk{}, fmt.Errorf("%w: the submission is %s", ErrState, s.State)
+	}
+	if c.Number == 0 {
+		c.Number, err = l.insertChunk(ctx, tx, s, c)
+	} else {
+		err = l.againChunk(ctx, tx, s, c)
+	}
+	if err != nil {
+		return Chunk{}, err
+	}
+	return oneChunk(ctx, tx, s, c.Number)
 }
 
 func (l *Ledger) insertChunk(ctx context.Context, tx *sql.Tx, s Submission, c Chunk) (chunk int, err error) {

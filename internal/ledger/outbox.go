@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -134,20 +135,37 @@ func (l *Ledger) mark(ctx context.Context, letter Letter, query string, args ...
 // Backlog is how full the outbox is.
 type Backlog struct {
 	Waiting, Parked int
+	// Failed is how many of those that wait were tried in vain.
+	Failed int
 	// Oldest is when the first letter that waits was posted; zero where none does.
 	Oldest time.Time
 }
 
-// Backlog says how full the outbox is.
-func (l *Ledger) Backlog(ctx context.Context) (b Backlog, err error) {
+// Backlog says how full the outbox is, of these kinds or else of all.
+func (l *Ledger) Backlog(ctx context.Context, kinds ...string) (b Backlog, err error) {
 	err = l.read(ctx, "read the outbox", func(tx *sql.Tx) error {
-		var oldest int64
-		if err := tx.QueryRowContext(ctx, `SELECT count(*), coalesce(min(created_at), 0) FROM outbox WHERE state = $1`, letterWaiting).
-			Scan(&b.Waiting, &oldest); err != nil {
-			return err
-		}
-		b.Oldest = timeOf(oldest)
-		return tx.QueryRowContext(ctx, `SELECT count(*) FROM outbox WHERE state = $1`, letterParked).Scan(&b.Parked)
+		rows, err := tx.QueryContext(ctx, `SELECT kind, state, count(*), sum(CASE WHEN attempts > 0 THEN 1 ELSE 0 END), min(created_at)
+			FROM outbox WHERE state IN ($1, $2) GROUP BY kind, state`, letterWaiting, letterParked)
+		return each(rows, err, func() error {
+			var kind, state string
+			var n, tried int
+			var oldest int64
+			if err := rows.Scan(&kind, &state, &n, &tried, &oldest); err != nil {
+				return err
+			}
+			switch {
+			case len(kinds) > 0 && !slices.Contains(kinds, kind):
+			case state == letterParked:
+				b.Parked += n
+			default:
+				b.Waiting += n
+				b.Failed += tried
+				if at := timeOf(oldest); b.Oldest.IsZero() || at.Before(b.Oldest) {
+					b.Oldest = at
+				}
+			}
+			return nil
+		})
 	})
 	return b, err
 }

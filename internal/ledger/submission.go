@@ -521,16 +521,27 @@ func (l *Ledger) Cancelled(ctx context.Context, id string) (by string, err error
 	return by, err
 }
 
-// Waiting writes down what an unfinished submission waits for; nothing says that it goes on. The time of the first call
-// for the same cause is kept.
+// Waiting writes down what an unfinished submission waits for; nothing says that it goes on. The cause begins with who is
+// waited for, and a colon: as long as that is the same one, the time of the first call is kept.
 func (l *Ledger) Waiting(ctx context.Context, id, cause string) error {
 	return l.write(ctx, "write down what submission "+id+" waits for", func(tx *sql.Tx) error {
-		since := l.now()
-		if cause == "" {
-			since = 0
+		s, err := submission(ctx, tx, id)
+		if errors.Is(err, ErrNotFound) || err == nil && s.WaitingFor == cut(cause) {
+			return nil
 		}
-		_, err := tx.ExecContext(ctx, `UPDATE submission SET waiting_for = $1, waiting_since = $2
-			WHERE id = $3 AND ended_at = 0 AND waiting_for <> $4`, cut(cause), since, id, cut(cause))
+		if err != nil {
+			return err
+		}
+		since := l.now()
+		before, _, _ := strings.Cut(s.WaitingFor, ":")
+		who, _, _ := strings.Cut(cause, ":")
+		switch {
+		case cause == "":
+			since = 0
+		case before == who:
+			since = msOf(s.WaitingSince)
+		}
+		_, err = tx.ExecContext(ctx, `UPDATE submission SET waiting_for = $1, waiting_since = $2 WHERE id = $3 AND ended_at = 0`, cut(cause), since, id)
 		return err
 	})
 }

@@ -692,6 +692,22 @@ func testWaiting(t *testing.T, l *Ledger, c *clock) {
 	if got.WaitingFor != "DHIS2 is away" || !got.WaitingSince.Equal(since) {
 		t.Errorf("got %q since %v", got.WaitingFor, got.WaitingSince)
 	}
+	for _, step := range []struct {
+		cause string
+		since time.Time
+	}{
+		{"DHIS2 national: connection refused", c.at},
+		{"DHIS2 national: no answer in time", c.at},
+		{"CHT kisumu: no answer in time", c.at.Add(time.Hour)},
+	} {
+		must(t, l.Waiting(t.Context(), s.ID, step.cause))
+		if got, err = l.Submission(t.Context(), s.ID); err != nil || got.WaitingFor != step.cause || !got.WaitingSince.Equal(step.since) {
+			t.Errorf("got %q since %v, want since %v, %v", got.WaitingFor, got.WaitingSince, step.since, err)
+		}
+		if step.cause == "DHIS2 national: no answer in time" {
+			c.at = c.at.Add(time.Hour)
+		}
+	}
 	must(t, l.Waiting(t.Context(), s.ID, ""))
 	if got, err = l.Submission(t.Context(), s.ID); err != nil || got.WaitingFor != "" || !got.WaitingSince.IsZero() {
 		t.Errorf("got %q since %v, %v", got.WaitingFor, got.WaitingSince, err)
@@ -722,6 +738,12 @@ func testOutbox(t *testing.T, l *Ledger, c *clock) {
 		t.Fatalf("got %+v, %v", first, due)
 	}
 	must(t, l.Postpone(ctx, first, c.at.Add(time.Hour), "OpenHIM is away"))
+	if backlog, err := l.Backlog(ctx, "report", "none"); err != nil || backlog != (Backlog{Waiting: 3, Failed: 1, Oldest: posted}) {
+		t.Errorf("of the reports: got %+v, %v", backlog, err)
+	}
+	if backlog, err := l.Backlog(ctx, "none"); err != nil || backlog != (Backlog{}) {
+		t.Errorf("of a kind that is not there: got %+v, %v", backlog, err)
+	}
 	if _, due, err = l.NextLetter(ctx, "report"); due || err != nil {
 		t.Errorf("the second letter overtook the first: %v", err)
 	}

@@ -26,6 +26,9 @@ type Caller interface {
 // 400 and a 404. It also answers 200 to every path that it does not have; so before the first call of its life the
 // client asks for OpenHIM's version, which no other server gives.
 type Client struct {
+	// Limits say how much of a report is sent; to be set before the first call.
+	Limits Limits
+
 	base   *url.URL
 	caller Caller
 	login  login

@@ -270,7 +270,7 @@ func together(sends []Orchestration) Orchestration {
 		totals.OrgUnits += o.Accepted.OrgUnits
 	}
 	one := Orchestration{
-		Name:     fmt.Sprintf("%d more sends, all accepted: %d values, %d org units", len(sends), totals.Values, totals.OrgUnits),
+		Name:     fmt.Sprintf("%s more sends, all accepted: %s values, %s org units", Number(len(sends)), Number(totals.Values), Number(totals.OrgUnits)),
 		Group:    first.Group,
 		Accepted: &totals,
 		Request:  &Request{Timestamp: first.Request.at()},

@@ -193,7 +193,7 @@ func (c *Client) Create(ctx context.Context, t Transaction) error {
 	if !IsID(t.ID) {
 		return &Error{Doing: doing, Kind: Refused, What: "the id is not of 24 hexadecimal digits"}
 	}
-	a, err := c.do(ctx, call{doing: doing, method: http.MethodPost, path: "/transactions", body: t.Report(Limits{})})
+	a, err := c.do(ctx, call{doing: doing, method: http.MethodPost, path: "/transactions", body: t.Report(c.Limits)})
 	switch {
 	case err != nil:
 		return err
@@ -217,7 +217,7 @@ func (c *Client) Update(ctx context.Context, t Transaction) error {
 	if !IsID(id) { // OpenHIM answers 500
 		return &Error{Doing: doing, Kind: Unknown, What: "that is no id of a transaction"}
 	}
-	report := t.Report(Limits{})
+	report := t.Report(c.Limits)
 	report.ID = ""
 	a, err := c.do(ctx, call{doing: doing, method: http.MethodPut, path: "/transactions/" + id, body: report})
 	switch {
