@@ -102,18 +102,40 @@ func newSubmitter(settings *config.Config, a *app, log *logrus.Entry) (*orchestr
 // readLimit is how long a month may take from its first byte to its last.
 const readLimit = 20 * time.Minute
 
-// remember opens the store of a submitter, for the life of a command.
-func remember(a *app, s *orchestration.Submitter) (done func(), err error) {
-	l, err := ledger.Open(a.ctx, ledger.Config{Dir: s.SpoolDir, Now: a.now})
+// open joins the packages for a command that works with the store. The store is open until done, which also tries to
+// deliver what the command leaves to be told; what does not get through waits for the service.
+func (f settingsFlags) open(a *app) (s *orchestration.Submitter, done func(), err error) {
+	settings, err := f.load(a)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	done = func() { _ = l.Close() }
-	if err = errors.Join(s.Remember(l), s.LoadConsole(a.ctx)); err != nil {
-		done()
-		return nil, err
+	log, err := newLog(a, cmp.Or(f.LogLevel, "error"))
+	if err != nil {
+		return nil, nil, err
 	}
-	return done, nil
+	if s, err = newSubmitter(settings, a, log); err != nil {
+		return nil, nil, err
+	}
+	l, err := ledger.Open(a.ctx, ledger.Config{Dir: settings.DataDir, QueueLimit: settings.QueueLimit, Now: a.now})
+	if err != nil {
+		return nil, nil, err
+	}
+	closing := func() { _ = l.Close() }
+	err = errors.Join(s.Remember(l), s.LoadConsole(a.ctx))
+	var others *others
+	if err == nil {
+		others, err = newOthers(settings, s, log)
+	}
+	if err != nil {
+		closing()
+		return nil, nil, err
+	}
+	return s, func() {
+		if l.HasRole() {
+			others.deliver(a.ctx)
+		}
+		closing()
+	}, nil
 }
 
 // takeRole takes the worker role where nobody has it, and says who has it otherwise.

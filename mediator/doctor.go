@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,9 +9,12 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
+	"github.com/cht-dhis2/mediator/config"
 	"github.com/cht-dhis2/mediator/internal/cht"
 	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/mapping"
+	"github.com/cht-dhis2/mediator/internal/openhim"
 	"github.com/cht-dhis2/mediator/orchestration"
 )
 
@@ -34,7 +38,15 @@ type check struct {
 
 // Run tries everything, whatever fails on the way, and ends with the gravest finding.
 func (c doctorCommand) Run(a *app) error {
-	s, err := c.submitter(a)
+	settings, err := c.load(a)
+	if err != nil {
+		return err
+	}
+	log, err := newLog(a, cmp.Or(c.LogLevel, "error"))
+	if err != nil {
+		return err
+	}
+	s, err := newSubmitter(settings, a, log)
 	if err != nil {
 		return err
 	}
@@ -44,6 +56,10 @@ func (c doctorCommand) Run(a *app) error {
 	}
 	for _, name := range sortedNames(s.Destinations) {
 		d.destination(a.ctx, s.Destinations[name])
+	}
+	d.store(a)
+	if settings.OpenHIM.IsSet() {
+		d.openHIM(a.ctx, settings, s)
 	}
 	var reasons []orchestration.Reason
 	for _, found := range d.checks {
@@ -216,6 +232,53 @@ func (d *doctor) destinationSet(ctx context.Context, s orchestration.Destination
 	default:
 		d.ok(s.Name, what, "%s, %s, writable", found.Name, found.PeriodType)
 	}
+}
+
+// store tries the data folder.
+func (d *doctor) store(a *app) {
+	l, err := ledger.Open(a.ctx, ledger.Config{Dir: d.submitter.SpoolDir})
+	if err == nil {
+		defer l.Close() //nolint:errcheck // nothing was written that matters
+		err = errors.Join(l.Ping(a.ctx), l.Check(a.ctx))
+	}
+	if err != nil {
+		d.failed("store", "data folder", orchestration.Fault, err)
+		return
+	}
+	worker := l.Worker()
+	if worker == "" {
+		worker = "nobody"
+	}
+	d.ok("store", "data folder", "%s can be read and written, and is worked by %s", l.Path(), worker)
+}
+
+// openHIM tries OpenHIM: its address and account, and the channel under which reports appear.
+func (d *doctor) openHIM(ctx context.Context, settings *config.Config, s *orchestration.Submitter) {
+	const name = "OpenHIM"
+	if _, err := registration(settings); err != nil {
+		d.failed(name, "registration", orchestration.Configuration, err)
+	}
+	client, err := openHIMClient(settings.OpenHIM, s.Now)
+	if err != nil {
+		d.failed(name, "connection", orchestration.Configuration, err)
+		return
+	}
+	about, err := client.About(ctx)
+	if err != nil {
+		reason := orchestration.Fault
+		var known *openhim.Error
+		if errors.As(err, &known) && known.Kind == openhim.Credentials {
+			reason = orchestration.Credentials
+		}
+		d.failed(name, "connection", reason, err)
+		return
+	}
+	d.ok(name, "connection", "OpenHIM %s, credentials accepted", about.Version)
+	if _, err := client.ChannelID(ctx, settings.OpenHIM.Channel); err != nil {
+		d.warn(name, "channel", err.Error(), "start mediator serve once, which registers the mediator and installs its channel")
+		return
+	}
+	d.ok(name, "channel", "%q is there", settings.OpenHIM.Channel)
 }
 
 func sourceReason(err error) orchestration.Reason {

@@ -34,6 +34,7 @@ func main() {
 
 type commands struct {
 	Demo    demoCommand    `cmd:"" help:"Watch a month of CHT totals arrive in two DHIS2 servers, all of it stand-ins in this process."`
+	Serve   serveCommand   `cmd:"" help:"Run the service: submit by schedule and on request, and tell OpenHIM."`
 	Preview previewCommand `cmd:"" help:"Show what would be sent, and what stays behind. Sends nothing."`
 	Submit  submitCommand  `cmd:"" help:"Send a period of a data set to DHIS2."`
 	Export  exportCommand  `cmd:"" help:"Write the checked data value set to a file, for an upload by hand."`

@@ -48,17 +48,13 @@ func (c cancelCommand) Run(a *app) error {
 }
 
 // act does something with a submission, sees it through, and prints what became of it.
-func (c onSubmission) act(a *app, do func(s *orchestration.Submitter, ctx context.Context, id, by string) error) error { //nolint:revive // the form of a method
-	s, err := c.submitter(a)
-	if err != nil {
-		return err
-	}
-	s.Wait = c.Wait
-	done, err := remember(a, s)
+func (c onSubmission) act(a *app, do func(s *orchestration.Submitter, ctx context.Context, id, by string) error) error {
+	s, done, err := c.open(a)
 	if err != nil {
 		return err
 	}
 	defer done()
+	s.Wait = c.Wait
 	if err := takeRole(a, s.Ledger); err != nil {
 		return err
 	}
@@ -80,7 +76,7 @@ func (c onSubmission) act(a *app, do func(s *orchestration.Submitter, ctx contex
 
 // explainState says what to do where a submission is not in a state for what was asked.
 func explainState(id string, err error) error {
-	remedy := ""
+	var remedy string
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
 		remedy = "mediator status lists the submissions"

@@ -36,11 +36,7 @@ type outbox struct {
 
 // Run shows what ran, what is next, what waits and why. It asks no server.
 func (c statusCommand) Run(a *app) error {
-	s, err := c.submitter(a)
-	if err != nil {
-		return err
-	}
-	done, err := remember(a, s)
+	s, done, err := c.open(a)
 	if err != nil {
 		return err
 	}

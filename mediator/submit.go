@@ -16,20 +16,16 @@ type submitCommand struct {
 
 // Run sends each source's part of the data set, one after the other.
 func (c submitCommand) Run(a *app) error {
-	s, err := c.submitter(a)
+	s, done, err := c.open(a)
 	if err != nil {
 		return err
 	}
+	defer done()
 	requests, err := c.requests(s)
 	if err != nil {
 		return err
 	}
 	s.Wait = c.Wait
-	done, err := remember(a, s)
-	if err != nil {
-		return err
-	}
-	defer done()
 	if err := takeRole(a, s.Ledger); err != nil {
 		return err
 	}

@@ -40,7 +40,8 @@ func (s *Submitter) sendStored(ctx context.Context, sub ledger.Submission) (*pau
 	}
 	dialect := dhis2.Dialect(sub.Dialect)
 	if s.now().Sub(sub.PreparedAt) > askAgain {
-		server, err := who.to.Client.Server(ctx)
+		calls := newEvidence(s.BodyLimit)
+		server, err := who.to.Client.Server(calls.call(ctx, "Ask DHIS2 "+who.to.Name+" for its version"))
 		s.contacted("DHIS2 "+who.to.Name, err)
 		s.noteDown(who.to.Name, err)
 		if ctx.Err() != nil {
@@ -52,6 +53,9 @@ func (s *Submitter) sendStored(ctx context.Context, sub ledger.Submission) (*pau
 		if err != nil {
 			f := failureOf(err)
 			return nil, s.finish(ctx, sub.ID, &f)
+		}
+		if err := s.Ledger.AddExchanges(ctx, sub.ID, sendStep, calls.json()); err != nil {
+			return nil, err
 		}
 		dialect = server.Dialect
 	}

@@ -176,10 +176,11 @@ func (s *Submitter) bear(ctx context.Context, sub ledger.Submission, patience *p
 		return err
 	}
 	patience.left -= p.spent
-	if p.passes && patience.pause(ctx, p.least, p.text) || ctx.Err() != nil {
-		return nil
+	waited := p.passes && patience.pause(ctx, p.least, p.text)
+	if !waited && ctx.Err() == nil { // who carries it looks at the context itself
+		return s.finish(ctx, sub.ID, &p.failure)
 	}
-	return s.finish(ctx, sub.ID, &p.failure)
+	return nil
 }
 
 // followEvery is how often a command looks at the work of the service.

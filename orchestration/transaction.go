@@ -366,8 +366,14 @@ func (s *story) add(o openhim.Orchestration) {
 	s.list = append(s.list, o)
 }
 
-// attempt adds to a name which attempt of its call it is, from the second one on.
-func (s *story) attempt(name, call string) string {
+// attempt adds to a name which attempt of its call it is, from the second one on. One entry may stand for several
+// attempts that were left out.
+func (s *story) attempt(name, call string, leftOut int) string {
+	if leftOut > 1 {
+		first := s.tries[call] + 1
+		s.tries[call] += leftOut
+		return fmt.Sprintf("%s, attempts %s to %s", name, openhim.Number(first), openhim.Number(s.tries[call]))
+	}
 	if s.tries[call]++; s.tries[call] > 1 {
 		return name + ", attempt " + openhim.Number(s.tries[call])
 	}
@@ -390,7 +396,7 @@ func (s *story) calls(calls StepCalls) {
 	}
 	for _, call := range calls.Calls {
 		name := cmp.Or(call.Name, "Call")
-		o := openhim.OrchestrationOf(s.attempt(name, callOf(name, call.Exchange)), call.Exchange)
+		o := openhim.OrchestrationOf(s.attempt(name, callOf(name, call.Exchange), call.Exchange.LeftOut), call.Exchange)
 		o.Group = calls.Step
 		if o.Error == nil && failed(call.Exchange.Status) {
 			o.Error = &openhim.Failure{Message: answeredText(call.Exchange.Status)}
@@ -508,7 +514,7 @@ func (s *story) send(place int, calls StepCalls) {
 	name, chunk := s.sendName(calls.Chunk), "chunk "+strconv.Itoa(calls.Chunk)
 	final := known && s.last[calls.Chunk] == place
 	if len(calls.Calls) == 0 {
-		o := s.leftOut(s.attempt(name, chunk), sendStep, c.SentAt)
+		o := s.leftOut(s.attempt(name, chunk, 0), sendStep, c.SentAt)
 		if c.AnsweredAt != nil {
 			o.Response.Timestamp = openhim.At(*c.AnsweredAt)
 		}
@@ -519,7 +525,7 @@ func (s *story) send(place int, calls StepCalls) {
 		return
 	}
 	for i, call := range calls.Calls {
-		o := openhim.OrchestrationOf(s.attempt(name, chunk), call.Exchange)
+		o := openhim.OrchestrationOf(s.attempt(name, chunk, call.Exchange.LeftOut), call.Exchange)
 		o.Group = sendStep
 		switch {
 		case final && i == len(calls.Calls)-1:

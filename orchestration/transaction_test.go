@@ -414,6 +414,21 @@ func TestEachAttemptOfAChunkIsTold(t *testing.T) {
 	}
 }
 
+func TestAttemptsThatWereNotKeptAreCounted(t *testing.T) {
+	c := chunked(1)
+	gap := posted(0, "98 tries are left out here")
+	gap.Exchange.LeftOut = 1098
+	c.Calls = []StepCalls{sent(1, posted(503, ""), gap, posted(200, ""))}
+	_, bodies := letters(t, telling(nil), c)
+	want := `1 Transform: 2,000 values, 20 org units
+2 Send org units 1 to 20 of 20
+3 Send org units 1 to 20 of 20, attempts 2 to 1,099
+4 Send org units 1 to 20 of 20, attempt 1,100`
+	if diff := cmp.Diff(want, names(bodies[0].Transaction)); diff != "" {
+		t.Errorf("steps (-want +got):\n%s", diff)
+	}
+}
+
 // Chunks beyond those that a report lists are looked up, so that they can be folded.
 func TestChunksThatTheReportDoesNotListAreLookedUp(t *testing.T) {
 	b := newBench(t, "2.42.5")

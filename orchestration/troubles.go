@@ -137,12 +137,16 @@ func (n *Notices) refusedAccounts(t *troubles) {
 		contact := contacts[server]
 		switch {
 		case contact.Reason == Credentials:
+			account := "the user name and password"
+			if strings.HasPrefix(server, "DHIS2 ") {
+				account = "the token, or the user name and password, and whether the token has expired"
+			}
 			t.lasts(accountCause(server), contact.Failed, 0, func(since time.Time) news {
 				return news{
 					subject: server + " refuses the mediator's account",
 					text: []string{
 						fmt.Sprintf("%s has refused the mediator's account since %s, or the account lacks a right. Nothing goes through until that is mended.", server, minute(since)),
-						"What to do: check the token, or the user name and password, in the configuration; tokens of DHIS2 expire. \"mediator doctor\" says what is wrong. Secrets in files are read again without a restart, and what waits goes on by itself.",
+						"What to do: check " + account + ". \"mediator doctor\" says what is wrong. Secrets in files are read again without a restart, and what waits goes on by itself.",
 					},
 					facts: serverFacts(server, since),
 				}

@@ -113,6 +113,15 @@ func ParsePeriod(id string) (Period, error) {
 	return Period{}, fmt.Errorf("%q is no period: a month is written as 202610, a quarter as 2026Q4, a year as 2026", id)
 }
 
+// UnmarshalText reads a period id as ParsePeriod does.
+func (p *Period) UnmarshalText(id []byte) error {
+	read, err := ParsePeriod(string(id))
+	if err == nil {
+		*p = read
+	}
+	return err
+}
+
 // String gives the period's DHIS2 id, in its one canonical form.
 func (p Period) String() string {
 	switch p.kind {
