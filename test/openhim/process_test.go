@@ -19,6 +19,8 @@ type process struct {
 	name, file string
 	stdin      io.Closer
 	ended      chan struct{}
+	// code is how it ended, once it has.
+	code int
 }
 
 // leashed is the argument with which this test program starts another one on a leash.
@@ -49,7 +51,7 @@ func start(t *testing.T, name, folder string, args ...string) *process {
 	p := &process{name: name, file: output.Name(), stdin: stdin, ended: make(chan struct{})}
 	go func() {
 		defer close(p.ended)
-		_ = command.Wait() // how it ended stands in its output
+		p.code = exitCode(command.Wait())
 	}()
 	t.Cleanup(func() {
 		p.stop()
@@ -88,9 +90,6 @@ func (p *process) output() string {
 // stopsWithin is how long a program may take to stop before it is killed.
 const stopsWithin = 25 * time.Second
 
-// notStopped is said of a program that has to be killed.
-const notStopped = "killed, as it did not stop within"
-
 // leash runs a program until it ends or this program's standard input does. Then it is asked to stop, and killed when it
 // does not. A pipe ends whenever the process at its other end does, so nothing is left behind by a test that is killed.
 func leash(args []string) int {
@@ -119,7 +118,7 @@ func leash(args []string) int {
 	case err := <-ended:
 		return exitCode(err)
 	case <-time.After(stopsWithin):
-		fmt.Fprintln(os.Stderr, notStopped, stopsWithin)
+		fmt.Fprintf(os.Stderr, "did not stop within %s and is killed\n", stopsWithin)
 		_ = command.Process.Kill()
 		return exitCode(<-ended)
 	}
