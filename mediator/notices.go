@@ -60,7 +60,9 @@ func newOthers(settings *config.Config, s *orchestration.Submitter, log *logrus.
 		o.openHIM.postman.Alarm = o.notices.Parked
 		o.notices.OpenHIM = []string{orchestration.LetterOpenHIM, orchestration.LetterOpenHIMDay}
 	}
-	s.Told = o.letters
+	if o.openHIM != nil || len(o.couriers) > 0 {
+		s.Told = o.letters
+	}
 	return o, nil
 }
 

@@ -3,6 +3,7 @@ package orchestration
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -131,17 +132,6 @@ func (s *sending) lineUp(ctx context.Context) error {
 	return nil
 }
 
-// packing is a span that is being packed beside the sending of the one before it; nil is none.
-type packing chan packed
-
-// packed is a chunk that is ready to go, or why it cannot, and the span that it was taken of.
-type packed struct {
-	of    span
-	chunk ledger.Chunk
-	text  dhis2.Packed
-	err   error
-}
-
 // afterwards says how it goes on after a chunk.
 type afterwards int
 
@@ -162,72 +152,181 @@ type ended struct {
 	err     error
 }
 
-// run sends chunk after chunk. While one is on its way the next one is packed, and the transaction that books the answer
-// to one records the next one, so that a chunk costs one transaction.
+// run sends chunk after chunk. While one is on its way, the next ones are packed, and one transaction books the answer to
+// the one before and records the one after: so a store costs time only where DHIS2 is faster than it, and nothing leaves
+// unrecorded.
 func (s *sending) run(ctx context.Context) ended {
-	following := s.pack(ctx)
-	defer func() { s.takeBack(following) }()
-	var recorded *ledger.Chunk
-	for following != nil {
+	line := s.pack(ctx)
+	defer func() { line.end() }()
+	ahead := s.lookAhead(ctx, line, nil)
+	var last *answered // the answer that is not booked yet
+	for {
 		s.watch(Progress{Step: "send", Done: s.done, Total: s.total})
-		current := s.take(following)
-		following = nil
-		if current.err != nil {
-			return ended{err: current.err}
+		current, err := ahead.await()
+		if err != nil {
+			return s.wrapUp(ctx, last, nil, ended{err: err})
 		}
-		if recorded == nil {
-			if end := s.mayGo(ctx); end != nil {
-				return *end
+		if current == nil {
+			after := stop
+			if s.open > 0 {
+				after = later
 			}
-			chunk, err := s.Ledger.RecordChunk(ctx, s.submission.ID, current.chunk)
-			if err != nil {
-				return ended{err: err}
-			}
-			recorded = &chunk
+			return s.wrapUp(ctx, last, nil, ended{after: after})
 		}
-		following = s.pack(ctx)
-		sent := s.send(ctx, *recorded, current.text)
-		recorded = nil
-		end := s.settle(ctx, sent, &following, &recorded)
-		if end.err != nil || end.after == later || end.after == stop {
+		if end := s.mayGo(ctx); end != nil {
+			return s.wrapUp(ctx, last, current, *end)
+		}
+		ahead = s.lookAhead(ctx, line, last)
+		sent := s.send(ctx, current.chunk, current.text)
+		if last = &sent; sent.end.err == nil && sent.end.after == goOn {
+			continue
+		}
+		following, err := ahead.await()
+		if err != nil {
+			sent.end.err = errors.Join(sent.end.err, err)
+		}
+		if end := s.wrapUp(ctx, last, following, sent.end); end.err != nil || end.after != anew {
 			return end
 		}
+		s.queue = line.end()
+		if following != nil {
+			s.queue = append([]span{following.back()}, s.queue...)
+		}
+		s.split(sent.chunk.Range)
+		line = s.pack(ctx)
+		last, ahead = nil, s.lookAhead(ctx, line, nil)
 	}
-	s.watch(Progress{Step: "send", Done: s.done, Total: s.total})
-	if s.open > 0 {
-		return ended{after: later}
-	}
-	return ended{after: stop}
 }
 
-// settle books what became of a chunk, and records the following one with it where that may go.
-func (s *sending) settle(ctx context.Context, sent answered, following *packing, recorded **ledger.Chunk) ended {
-	var next ledger.Next
-	if sent.end.after == goOn && *following != nil {
-		p := <-*following
-		*following = make(packing, 1)
-		*following <- p
-		if end := s.mayGo(ctx); end != nil {
-			sent.end = *end
-		} else if p.err == nil {
-			next = func(ctx context.Context, tx *sql.Tx, id string) error {
-				chunk, err := s.Ledger.RecordChunkTx(ctx, tx, id, p.chunk)
-				*recorded = &chunk
-				return err
+// packed is a chunk that is ready to go, or why it is not, and the span that it was taken of.
+type packed struct {
+	of    span
+	chunk ledger.Chunk
+	text  dhis2.Packed
+	err   error
+}
+
+// line packs one chunk after the other, each while the ones before it go.
+type line struct {
+	ready chan packed
+	stop  chan struct{}
+	rest  chan []span
+	once  sync.Once
+	left  []span
+}
+
+// pack begins to pack the queue.
+func (s *sending) pack(ctx context.Context) *line {
+	l := &line{ready: make(chan packed), stop: make(chan struct{}), rest: make(chan []span, 1)}
+	queue := s.queue
+	s.queue = nil
+	go func() {
+		defer func() { l.rest <- queue }()
+		defer close(l.ready)
+		for len(queue) > 0 {
+			p := packed{of: queue[0]}
+			p.chunk, p.text, p.err = s.compose(ctx, p.of, s.sizer.now())
+			select {
+			case l.ready <- p:
+			case <-l.stop:
+				return
+			}
+			queue = queue[1:]
+			if p.err != nil {
+				return
+			}
+			if p.of.chunk == nil && p.chunk.To < p.of.To { // what it leaves of its span is next
+				queue = append([]span{{Range: ledger.Range{From: p.chunk.To, To: p.of.To}}}, queue...)
 			}
 		}
-	}
+	}()
+	return l
+}
+
+// end ends the packing, and gives what was not packed, or packed in vain.
+func (l *line) end() []span {
+	l.once.Do(func() {
+		close(l.stop)
+		l.left = <-l.rest
+	})
+	return l.left
+}
+
+// ahead is what is done beside the sending of a chunk. What stands in it is good when done is closed.
+type ahead struct {
+	packed
+
+	done chan struct{}
+	// none says that nothing is left.
+	none bool
+}
+
+// lookAhead books the answer to the chunk that was sent last, where there is one, and records the next chunk.
+func (s *sending) lookAhead(ctx context.Context, line *line, last *answered) *ahead {
+	a := &ahead{done: make(chan struct{})}
+	go func() {
+		defer close(a.done)
+		next, more := <-line.ready
+		a.packed, a.none = next, !more
+		a.err = errors.Join(a.err, s.bookAndRecord(ctx, a, last))
+	}()
+	return a
+}
+
+func (s *sending) bookAndRecord(ctx context.Context, a *ahead, last *answered) (err error) {
 	// What is known now is stored, even when somebody stops the process at this instant.
 	storing := context.WithoutCancel(ctx)
-	if err := s.Ledger.Acknowledge(storing, s.submission.ID, sent.chunk.Number, sent.answer, next); err != nil {
-		return ended{err: err}
+	record := func(ctx context.Context, tx *sql.Tx, id string) (err error) {
+		a.chunk, err = s.Ledger.RecordChunkTx(ctx, tx, id, a.chunk)
+		return err
 	}
-	if sent.end.after == anew {
-		s.takeBack(*following)
-		s.split(sent.chunk.Range)
-		*following = s.pack(ctx)
+	if a.none || a.err != nil {
+		record = nil
 	}
-	return sent.end
+	switch {
+	case last != nil:
+		return s.book(storing, last, record)
+	case record != nil:
+		a.chunk, err = s.Ledger.RecordChunk(storing, s.submission.ID, a.chunk)
+	}
+	return err
+}
+
+func (s *sending) book(ctx context.Context, sent *answered, next ledger.Next) error {
+	return s.Ledger.Acknowledge(ctx, s.submission.ID, sent.chunk.Number, sent.answer, next)
+}
+
+// await gives the chunk that was looked ahead for; nil where nothing is left.
+func (a *ahead) await() (*ahead, error) {
+	<-a.done
+	if a.err != nil || a.none {
+		return nil, a.err
+	}
+	return a, nil
+}
+
+// back is the span of a chunk that was recorded and did not go. A new one gives its range back, to be composed anew, as a
+// smaller size may be called for by now; one that goes again stays what it is.
+func (a *ahead) back() span {
+	if a.of.chunk == nil {
+		return span{Range: a.chunk.Range}
+	}
+	return span{Range: a.chunk.Range, chunk: &a.chunk}
+}
+
+// wrapUp stores what is known at the end of a turn: the last answer, and that a chunk which was recorded did not go.
+func (s *sending) wrapUp(ctx context.Context, last *answered, recorded *ahead, end ended) ended {
+	storing := context.WithoutCancel(ctx)
+	var errs []error
+	if last != nil {
+		errs = append(errs, s.book(storing, last, nil))
+	}
+	if recorded != nil {
+		unsent := ledger.Answer{Outcome: dhis2.Outcome{State: dhis2.Unsent}, Split: recorded.of.chunk == nil}
+		errs = append(errs, s.book(storing, &answered{chunk: recorded.chunk, answer: unsent}, nil))
+	}
+	end.err = errors.Join(append(errs, end.err)...)
+	return end
 }
 
 // mayGo says whether another chunk may go: not when somebody stops the process or cancelled the submission, and not when
@@ -261,37 +360,6 @@ func (s *sending) conclude(ctx context.Context, end ended) (*pause, error) {
 		return wait, nil
 	default:
 		return nil, s.finish(ctx, s.submission.ID, end.failure)
-	}
-}
-
-// pack begins to pack the head of the queue.
-func (s *sending) pack(ctx context.Context) packing {
-	if len(s.queue) == 0 {
-		return nil
-	}
-	p := packed{of: s.queue[0]}
-	s.queue = s.queue[1:]
-	size, ready := s.sizer.now(), make(packing, 1)
-	go func() {
-		p.chunk, p.text, p.err = s.compose(ctx, p.of, size)
-		ready <- p
-	}()
-	return ready
-}
-
-// take gives what was packed, and puts what it leaves of its span back at the head of the queue.
-func (s *sending) take(from packing) packed {
-	p := <-from
-	if p.of.chunk == nil && p.err == nil && p.chunk.To < p.of.To {
-		s.queue = append([]span{{Range: ledger.Range{From: p.chunk.To, To: p.of.To}}}, s.queue...)
-	}
-	return p
-}
-
-// takeBack puts a span that was packed and not sent back at the head of the queue.
-func (s *sending) takeBack(p packing) {
-	if p != nil {
-		s.queue = append([]span{(<-p).of}, s.queue...)
 	}
 }
 

@@ -126,9 +126,6 @@ func (r *results) measureService(binary, folder string, orgUnits, elements int) 
 	}
 	defer stop()
 	data := filepath.Join(folder, "data")
-	if err := os.RemoveAll(data); err != nil {
-		return err
-	}
 	if _, err := run(mediator(binary, folder, url)); err != nil {
 		return err
 	}
@@ -149,7 +146,9 @@ dhis2: [{name: stub, url: %[1]q, token: x}]
 data_sets: [{id: DsBench0001, first_period: "202601", completeness: off}]
 `
 
+// mediator submits the month on a new store.
 func mediator(binary, folder, url string) *exec.Cmd {
+	_ = os.RemoveAll(filepath.Join(folder, "data"))
 	file := filepath.Join(folder, "config.yaml")
 	_ = os.WriteFile(file, fmt.Appendf(nil, config, url), 0o600)
 	return exec.Command(binary, "submit", "--config", file, "--period", benchPeriod, "--json")

@@ -99,15 +99,75 @@ func (b *booking) book(ctx context.Context) error {
 	case b.tried && b.state == ChunkUnsent: // a request that did not arrive does not undo one that may have
 		b.state = ChunkUnknown
 	}
-	if err := b.read(ctx); err != nil {
+	whole, err := b.isWhole(ctx)
+	if err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{b.saveChunk, b.saveOrgUnits, b.saveTotals, b.remember} {
+	steps := []func(context.Context) error{b.read, b.saveChunk, b.saveOrgUnits, b.saveTotals, b.remember}
+	if whole {
+		steps = []func(context.Context) error{b.saveChunk, b.saveOrgUnitsWhole, b.saveTotals, b.rememberWhole}
+	}
+	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
 	return b.l.addExchanges(ctx, b.tx, b.submission, exchanges{chunk: b.chunk.Number, step: "send", body: b.answer.Exchanges})
+}
+
+// isWhole says whether DHIS2 took all of the chunk, and the ledger holds nothing of its org units yet. So it is nearly
+// always, and then the rows are made in the database, without looking at a value.
+func (b *booking) isWhole(ctx context.Context) (bool, error) {
+	if b.state != ChunkAccepted || len(b.answer.Refused) > 0 || len(b.chunk.SetAside) > 0 {
+		return false, nil
+	}
+	var size, held int
+	err := b.tx.QueryRowContext(ctx, `SELECT coalesce(sum(c.size), 0), count(l.org_unit) FROM content c
+		LEFT JOIN ledger l ON l.series = $1 AND l.attribute_option_combo = c.attribute_option_combo AND l.org_unit = c.org_unit
+		WHERE c.submission = $2 AND c.place >= $3 AND c.place < $4`,
+		b.submission.series, b.submission.number, b.chunk.From, b.chunk.To).Scan(&size, &held)
+	if err != nil || held > 0 || size != b.chunk.Size {
+		return false, err
+	}
+	total := unitBooking{accepted: size, unsent: -size}
+	if b.chunk.Tried {
+		total.unsent, total.unknown = 0, -size
+	}
+	b.units = []unitBooking{total}
+	return true, nil
+}
+
+// saveOrgUnitsWhole counts the values of each org unit of a chunk that was taken whole.
+func (b *booking) saveOrgUnitsWhole(ctx context.Context) error {
+	from := `unsent`
+	if b.chunk.Tried {
+		from = `unknown`
+	}
+	//nolint:gosec // from is one of two words
+	_, err := b.tx.ExecContext(ctx, `INSERT INTO org_unit_outcome (submission, org_unit, accepted, `+from+`)
+		SELECT submission, org_unit, sum(size), -sum(size) FROM content WHERE submission = $1 AND place >= $2 AND place < $3 GROUP BY submission, org_unit
+		ON CONFLICT (submission, org_unit) DO UPDATE SET accepted = org_unit_outcome.accepted + excluded.accepted,
+			`+from+` = org_unit_outcome.`+from+` + excluded.`+from, b.submission.number, b.chunk.From, b.chunk.To)
+	return err
+}
+
+// rememberWhole writes down that DHIS2 holds the parts of a chunk as they were sent.
+func (b *booking) rememberWhole(ctx context.Context) error {
+	if b.submission.DryRun {
+		return nil
+	}
+	if _, err := b.tx.ExecContext(ctx, `INSERT INTO ledger (series, attribute_option_combo, org_unit, submission, hash, packed)
+		SELECT CAST($1 AS integer), attribute_option_combo, org_unit, submission, hash, packed FROM content
+		WHERE submission = $2 AND place >= $3 AND place < $4`, b.submission.series, b.submission.number, b.chunk.From, b.chunk.To); err != nil {
+		return err
+	}
+	return b.accepted(ctx)
+}
+
+// accepted notes that DHIS2 took something of the key now.
+func (b *booking) accepted(ctx context.Context) error {
+	_, err := b.tx.ExecContext(ctx, `UPDATE series SET accepted_at = $1 WHERE number = $2`, b.l.now(), b.submission.series)
+	return err
 }
 
 // read finds out, part by part, what the answer says of it. A part's values lie one after the other, both in the range, by
@@ -289,8 +349,7 @@ func (b *booking) remember(ctx context.Context) error {
 	if err := rows.end(ctx); err != nil || !taken {
 		return err
 	}
-	_, err = b.tx.ExecContext(ctx, `UPDATE series SET accepted_at = $1 WHERE number = $2`, b.l.now(), b.submission.series)
-	return err
+	return b.accepted(ctx)
 }
 
 // merge puts the values that were taken over those that the ledger holds of the org unit.
