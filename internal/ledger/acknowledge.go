@@ -143,7 +143,6 @@ func (b *booking) saveOrgUnitsWhole(ctx context.Context) error {
 	if b.chunk.Tried {
 		from = `unknown`
 	}
-	//nolint:gosec // from is one of two words
 	_, err := b.tx.ExecContext(ctx, `INSERT INTO org_unit_outcome (submission, org_unit, accepted, `+from+`)
 		SELECT submission, org_unit, sum(size), -sum(size) FROM content WHERE submission = $1 AND place >= $2 AND place < $3 GROUP BY submission, org_unit
 		ON CONFLICT (submission, org_unit) DO UPDATE SET accepted = org_unit_outcome.accepted + excluded.accepted,
