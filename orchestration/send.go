@@ -222,6 +222,12 @@ func (s *sending) settle(ctx context.Context, sent answered, following *packing,
 	if err := s.Ledger.Acknowledge(storing, s.submission.ID, sent.chunk.Number, sent.answer, next); err != nil {
 		return ended{err: err}
 	}
+	if s.moved && s.submission.WaitingFor != "" { // what it waited for is there again
+		s.submission.WaitingFor = ""
+		if err := s.Ledger.Waiting(storing, s.submission.ID, ""); err != nil {
+			return ended{err: err}
+		}
+	}
 	if sent.end.after == anew {
 		s.takeBack(*following)
 		s.split(sent.chunk.Range)

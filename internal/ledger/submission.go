@@ -361,7 +361,8 @@ func (f Filter) where() (text string, args []any) {
 }
 
 // Advance takes a submission to an unfinished state, with the job that next adds. From the one that it is cut off in, a
-// step goes on: Preparing and Sending follow themselves. ErrState says that the state does not follow.
+// step goes on: Preparing and Sending follow themselves, and what it waits for stays then, as a step that begins again has
+// got nowhere yet. ErrState says that the state does not follow.
 func (l *Ledger) Advance(ctx context.Context, id string, to State, next Next) error {
 	return l.write(ctx, fmt.Sprintf("take submission %s to %s", id, to), func(tx *sql.Tx) error {
 		s, err := standing(ctx, tx, id, to)
@@ -371,8 +372,10 @@ func (l *Ledger) Advance(ctx context.Context, id string, to State, next Next) er
 		if to.Ended() {
 			return ErrState
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE submission SET state = $1, waiting_for = '', waiting_since = 0 WHERE number = $2`, to, s.number); err != nil {
-			return err
+		if to != s.State {
+			if _, err := tx.ExecContext(ctx, `UPDATE submission SET state = $1, waiting_for = '', waiting_since = 0 WHERE number = $2`, to, s.number); err != nil {
+				return err
+			}
 		}
 		return next.call(ctx, tx, id)
 	})
