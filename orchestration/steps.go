@@ -259,6 +259,13 @@ func (s *Submitter) Retry(ctx context.Context, id, by string) error {
 		return err
 	}
 	_, err = s.Ledger.Reopen(ctx, id, s.jobs.next(sendStep)) // the state decides which step it is
+	var shared *ledger.SharedError
+	if errors.As(err, &shared) {
+		return &NotNowError{
+			What:   fmt.Sprintf("org unit %s came from CHT %s meanwhile, and would be overwritten", shared.OrgUnit, shared.CHT),
+			Remedy: "let only one of the sources have the org unit, and submit the period again", err: err,
+		}
+	}
 	if err == nil {
 		s.log(id, sub.Key).WithField("requested_by", by).Info("what failed of a submission goes again")
 	}

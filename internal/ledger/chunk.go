@@ -184,10 +184,11 @@ func (l *Ledger) insertChunk(ctx context.Context, tx *sql.Tx, s Submission, c Ch
 	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(number), 0) + 1 FROM chunk WHERE submission = $1`, s.number).Scan(&chunk); err != nil {
 		return 0, err
 	}
-	// A chunk that is made of a split one takes over that its values may be there already.
+	// A chunk that is made of a split one takes over that its values may be there already: of several, what the last one says,
+	// which was made of those before it.
 	var tried int
-	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(tried), 0) FROM chunk WHERE submission = $1 AND state = $2 AND first_part <= $3 AND end_part >= $4`,
-		s.number, ChunkSplit, c.From, c.To).Scan(&tried); err != nil {
+	if err := tx.QueryRowContext(ctx, `SELECT coalesce((SELECT tried FROM chunk WHERE submission = $1 AND state = $2 AND first_part <= $3 AND end_part >= $4
+		ORDER BY number DESC LIMIT 1), 0)`, s.number, ChunkSplit, c.From, c.To).Scan(&tried); err != nil {
 		return 0, err
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO chunk (submission, number, first_part, end_part, size, digest, state, tried, attempts, created_at, sent_at, set_aside)
