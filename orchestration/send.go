@@ -23,7 +23,7 @@ const askAgain = 10 * time.Minute
 // sendStored does the step send of a stored submission: chunk after chunk, one at a time, until nothing is left, nothing
 // more can go now, or its turn is over.
 func (s *Submitter) sendStored(ctx context.Context, sub ledger.Submission) (*pause, error) {
-	who, err := s.parties(sub.DataSet, sub.CHT)
+	who, err := s.partiesOf(sub)
 	if err != nil {
 		f := failureOf(err)
 		f.reason = Configuration

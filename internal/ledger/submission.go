@@ -132,7 +132,8 @@ type Submission struct {
 
 // Begin claims the request's key and writes the submission down, with the job that next adds. Where the key is claimed
 // already it gives the submission that has it, and false; next is not called then, and the request's transaction is
-// written down as one more that waits for the result. ErrQueueFull says that too many wait already.
+// written down as one more that waits for the result. ErrOtherOrgUnits says that it does not send all that the request wants, so
+// that its result would be none for it; ErrQueueFull that too many wait already.
 func (l *Ledger) Begin(ctx context.Context, r Request, next Next) (s Submission, began bool, err error) {
 	err = l.write(ctx, "begin a submission of "+r.name(), func(tx *sql.Tx) error {
 		id, err := l.claim(ctx, tx, r)
@@ -146,6 +147,9 @@ func (l *Ledger) Begin(ctx context.Context, r Request, next Next) (s Submission,
 		}
 		if s, err = submission(ctx, tx, id); err != nil {
 			return err
+		}
+		if !began && !covers(s.OrgUnits, r.OrgUnits) {
+			return fmt.Errorf("%w: %s", ErrOtherOrgUnits, id)
 		}
 		if r.Transaction != "" {
 			if _, err := tx.ExecContext(ctx, `INSERT INTO request (submission, transaction_id, requested_by, created_at)
@@ -162,6 +166,14 @@ func (l *Ledger) Begin(ctx context.Context, r Request, next Next) (s Submission,
 		return Submission{}, false, err
 	}
 	return s, began, nil
+}
+
+// covers says whether a request for some org units, or for all where there are none, sends those that another one wants.
+func covers(has, wanted []string) bool {
+	if len(has) == 0 {
+		return true
+	}
+	return len(wanted) > 0 && !slices.ContainsFunc(wanted, func(id string) bool { return !slices.Contains(has, id) })
 }
 
 func (k Key) name() string {
@@ -392,7 +404,9 @@ func standing(ctx context.Context, tx *sql.Tx, id string, to State) (Submission,
 
 // End is how a submission ends.
 type End struct {
-	State                 State
+	State State
+	// From is the state in which it must be; empty is any that is no end.
+	From                  State
 	Reason, Error, Remedy string
 	// Issues are added to those that it has.
 	Issues []issue.Issue
@@ -402,6 +416,9 @@ type End struct {
 func (l *Ledger) Finish(ctx context.Context, id string, end End, next Next) error {
 	return l.write(ctx, "finish submission "+id, func(tx *sql.Tx) error {
 		s, err := standing(ctx, tx, id, end.State)
+		if err == nil && end.From != "" && s.State != end.From {
+			err = fmt.Errorf("%w: it is %s", ErrState, s.State)
+		}
 		if err != nil {
 			return err
 		}
