@@ -296,7 +296,7 @@ func (s *Submitter) Retry(ctx context.Context, id, by string) error {
 	if errors.As(err, &shared) {
 		return &NotNowError{
 			What:   fmt.Sprintf("org unit %s came from CHT %s meanwhile, and would be overwritten", shared.OrgUnit, shared.CHT),
-			Remedy: "let only one of the sources have the org unit, and submit the period again", err: err,
+			Remedy: "let only one of the sources have the org unit, and submit the period again",
 		}
 	}
 	if err == nil {

@@ -284,7 +284,7 @@ func (s *Submitter) Begin(ctx context.Context, r Request, next ledger.Next) (sub
 	if errors.Is(err, ledger.ErrOtherOrgUnits) {
 		err = &NotNowError{
 			What:   fmt.Sprintf("%s of data set %s from CHT %s is being sent for other org units", period, r.DataSet, r.CHT),
-			Remedy: "ask again when that submission has ended, or cancel it", err: err,
+			Remedy: "ask again when that submission has ended, or cancel it",
 		}
 	}
 	if err != nil {
