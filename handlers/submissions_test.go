@@ -38,9 +38,12 @@ func TestTriggerIsAnsweredWithItsSubmission(t *testing.T) {
 	}
 
 	var again summary
-	b.call(t, http.MethodPost, submissionsPath, fmt.Sprintf(`{"data_set": %q, "period": "202609"}`, b.sets[0])).into(t, &again)
+	b.call(t, http.MethodPost, submissionsPath, fmt.Sprintf(`{"data_set": %q, "period": "202609", "org_units": [%q]}`, b.sets[0], stored.OrgUnits[0])).into(t, &again)
 	if again.ID != got.ID || !again.Joined {
 		t.Errorf("the second trigger got %q, joined %t; want %q", again.ID, again.Joined, got.ID)
+	}
+	if a := b.call(t, http.MethodPost, submissionsPath, fmt.Sprintf(`{"data_set": %q, "period": "202609"}`, b.sets[0])); a.status != http.StatusConflict {
+		t.Errorf("a trigger for all org units is answered %d while some are sent, as if those were all", a.status)
 	}
 }
 

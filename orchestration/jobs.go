@@ -98,10 +98,34 @@ func (j *jobs) next(step string) ledger.Next {
 	}
 }
 
-// insert adds the job that is due for a submission, beside one that may wait there: of two the second finds nothing to do.
+// insert lets the job that waits for a submission go at once, and adds one where none does, as while one is under way, which
+// may have looked already.
 func (j *jobs) insert(ctx context.Context, l *ledger.Ledger, sub ledger.Submission) error {
 	return l.Together(ctx, "let submission "+sub.ID+" go on", func(tx *sql.Tx) error {
-		return j.next(stepOf(sub.State))(ctx, tx, sub.ID)
+		waiting, err := l.StandingJobs(ctx, tx, sub.ID, prepareStep, sendStep)
+		if err == nil && len(waiting) == 0 {
+			err = j.next(stepOf(sub.State))(ctx, tx, sub.ID)
+		}
+		for _, id := range waiting {
+			if err == nil {
+				_, err = j.client.JobRetryTx(ctx, tx, id)
+			}
+		}
+		return err
+	})
+}
+
+// alone removes the other jobs of a submission that wait, as a job that begins does what they are for. Else each of them
+// would wait on its own, and a server that is away would be asked by all.
+func (j *jobs) alone(ctx context.Context, l *ledger.Ledger, id string) error {
+	return l.Together(ctx, "look after the jobs of submission "+id, func(tx *sql.Tx) error {
+		waiting, err := l.StandingJobs(ctx, tx, id, prepareStep, sendStep)
+		for _, other := range waiting {
+			if err == nil {
+				_, err = j.client.JobDeleteTx(ctx, tx, other)
+			}
+		}
+		return err
 	})
 }
 
@@ -230,7 +254,14 @@ func (e *Engine) work(ctx context.Context, job *rivertype.JobRow, id string) err
 		return river.JobSnooze(shortly)
 	}
 	defer e.give(job.ID, id)
-	p, err := e.submitter.step(ctx, id, job.Kind)
+	var p *pause
+	var err error
+	if job.Kind != concludeStep {
+		err = e.submitter.jobs.alone(ctx, e.submitter.Ledger, id)
+	}
+	if err == nil {
+		p, err = e.submitter.step(ctx, id, job.Kind)
+	}
 	switch {
 	case ctx.Err() != nil: // the service stops; the next one goes on at once
 		return river.JobSnooze(0)

@@ -338,7 +338,7 @@ const prepareLimit = 20 * time.Minute
 
 // prepareStored does the step prepare of a stored submission.
 func (s *Submitter) prepareStored(ctx context.Context, sub ledger.Submission) (*pause, error) {
-	who, err := s.parties(sub.DataSet, sub.CHT)
+	who, err := s.partiesOf(sub)
 	if err != nil { // the configuration is another one by now
 		f := failureOf(err)
 		f.reason = Configuration

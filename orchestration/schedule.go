@@ -83,6 +83,7 @@ func (s *Scheduler) Tick(ctx context.Context, by string) (begun []ledger.Submiss
 		sub, err := s.begin(ctx, p, timing, by)
 		switch {
 		case errors.Is(err, ledger.ErrStale): // another one has begun it
+		case errors.As(err, new(*NotNowError)): // it stays due, as where some org units of it are being sent
 		case errors.Is(err, ledger.ErrQueueFull), ctx.Err() != nil:
 			return begun, nil // what is left stays due
 		case err != nil:

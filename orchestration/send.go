@@ -24,7 +24,7 @@ const askAgain = 10 * time.Minute
 // sendStored does the step send of a stored submission: chunk after chunk, one at a time, until nothing is left, nothing
 // more can go now, or its turn is over.
 func (s *Submitter) sendStored(ctx context.Context, sub ledger.Submission) (*pause, error) {
-	who, err := s.parties(sub.DataSet, sub.CHT)
+	who, err := s.partiesOf(sub)
 	if err != nil {
 		f := failureOf(err)
 		f.reason = Configuration
@@ -179,7 +179,9 @@ func (s *sending) run(ctx context.Context) ended {
 		ahead = s.lookAhead(ctx, line, last)
 		sent := s.send(ctx, current.chunk, current.text)
 		if last = &sent; sent.end.err == nil && sent.end.after == goOn {
-			continue
+			if sent.end.err = s.goesOn(ctx); sent.end.err == nil {
+				continue
+			}
 		}
 		following, err := ahead.await()
 		if err != nil {
@@ -290,6 +292,15 @@ func (s *sending) bookAndRecord(ctx context.Context, a *ahead, last *answered) (
 		a.chunk, err = s.Ledger.RecordChunk(storing, s.submission.ID, a.chunk)
 	}
 	return err
+}
+
+// goesOn takes back what the submission was waiting for, once something got through.
+func (s *sending) goesOn(ctx context.Context) error {
+	if !s.moved || s.submission.WaitingFor == "" {
+		return nil
+	}
+	s.submission.WaitingFor = ""
+	return s.Ledger.Waiting(context.WithoutCancel(ctx), s.submission.ID, "")
 }
 
 func (s *sending) book(ctx context.Context, sent *answered, next ledger.Next) error {

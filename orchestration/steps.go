@@ -20,10 +20,12 @@ func (s *Submitter) step(ctx context.Context, id, kind string) (*pause, error) {
 	switch {
 	case kind == concludeStep:
 		return nil, s.conclude(ctx, sub)
-	case sub.State.Ended(), sub.State == ledger.Held: // a job that was left over
+	case sub.State.Ended(): // a job that was left over
 		return nil, nil
-	case sub.CancelledBy != "":
+	case sub.CancelledBy != "": // one that is held by now too
 		return nil, s.finish(ctx, id, cancelled(sub.CancelledBy))
+	case sub.State == ledger.Held: // another one that was
+		return nil, nil
 	case stepOf(sub.State) == prepareStep:
 		return s.prepareStored(ctx, sub)
 	default:
@@ -102,7 +104,7 @@ func (s *Submitter) Follow(ctx context.Context, id string) (Report, error) {
 func (s *Submitter) through(ctx context.Context, id string, ours bool) (Report, error) {
 	see := func() error { return s.follow(ctx, id, ours) }
 	if s.Ledger.HasRole() {
-		see = func() error { return s.carry(ctx, id) }
+		see = func() error { return s.carry(ctx, id, endsIt) }
 	}
 	if err := see(); err != nil {
 		return Report{}, err
@@ -110,7 +112,8 @@ func (s *Submitter) through(ctx context.Context, id string, ours bool) (Report, 
 	return s.Report(context.WithoutCancel(ctx), id)
 }
 
-// TakeUp carries on with the submissions that a killed process has left in the middle, and tells which.
+// TakeUp carries on with the submissions that a killed process has left in the middle, and tells which. One that has to wait
+// for longer than a command does is left to the service, and so is what is left when the context ends: others asked for it.
 func (s *Submitter) TakeUp(ctx context.Context) (ids []string, err error) {
 	left, err := s.Ledger.Submissions(ctx, ledger.Filter{States: []ledger.State{ledger.Preparing, ledger.Ready, ledger.Sending}, Limit: mostTakenUp})
 	if err != nil {
@@ -120,7 +123,13 @@ func (s *Submitter) TakeUp(ctx context.Context) (ids []string, err error) {
 		if sub.WaitingFor != "" { // it waits for a server, which the service does better
 			continue
 		}
-		if err := s.carry(ctx, sub.ID); err != nil || ctx.Err() != nil {
+		err := s.carry(ctx, sub.ID, leavesIt)
+		switch {
+		case ctx.Err() != nil:
+			return ids, nil
+		case errors.Is(err, errLeft):
+			continue
+		case err != nil:
 			return ids, err
 		}
 		ids = append(ids, sub.ID)
@@ -130,8 +139,20 @@ func (s *Submitter) TakeUp(ctx context.Context) (ids []string, err error) {
 
 const mostTakenUp = 100
 
+// givingUp is what who carries a submission does with it when it is stopped, or has no patience left.
+type givingUp int
+
+const (
+	endsIt givingUp = iota
+	// leavesIt lets it go on later, by the job that it has.
+	leavesIt
+)
+
+// errLeft says that a submission was left to go on later.
+var errLeft = errors.New("the submission goes on later")
+
 // carry works the steps of a submission, one after the other, until it has ended or is held for a person.
-func (s *Submitter) carry(ctx context.Context, id string) error {
+func (s *Submitter) carry(ctx context.Context, id string, gives givingUp) error {
 	storing := context.WithoutCancel(ctx)
 	patience := s.newPatience()
 	for {
@@ -146,6 +167,9 @@ func (s *Submitter) carry(ctx context.Context, id string) error {
 			return s.Ledger.DropJobs(storing, id)
 		}
 		if ctx.Err() != nil {
+			if gives == leavesIt {
+				return errLeft
+			}
 			if err := s.finish(storing, id, &failure{state: ledger.Cancelled, reason: Stopped, text: "stopped by a person"}); err != nil {
 				return err
 			}
@@ -158,29 +182,35 @@ func (s *Submitter) carry(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		if err := s.bear(ctx, sub, patience, p); err != nil {
+		goesOn, err := s.bear(ctx, sub, patience, p)
+		switch {
+		case err != nil:
+			return err
+		case goesOn:
+			continue
+		case gives == leavesIt:
+			return errLeft
+		}
+		if err := s.finish(ctx, id, &p.failure); err != nil {
 			return err
 		}
 	}
 }
 
-// bear waits as a pause says, or ends the submission where there is no patience left for it.
-func (s *Submitter) bear(ctx context.Context, sub ledger.Submission, patience *patience, p *pause) error {
+// bear waits as a pause says, and says whether it goes on: not where there is no patience left.
+func (s *Submitter) bear(ctx context.Context, sub ledger.Submission, patience *patience, p *pause) (goesOn bool, err error) {
 	if p == nil || p.moved {
 		patience.next = firstPause
 	}
 	if p == nil {
-		return nil
+		return true, nil
 	}
 	if err := s.Ledger.Waiting(ctx, sub.ID, p.waitsFor(sub.Key)); err != nil {
-		return err
+		return false, err
 	}
 	patience.left -= p.spent
 	waited := p.passes && patience.pause(ctx, p.least, p.text)
-	if !waited && ctx.Err() == nil { // who carries it looks at the context itself
-		return s.finish(ctx, sub.ID, &p.failure)
-	}
-	return nil
+	return waited || ctx.Err() != nil, nil // who carries it looks at the context itself
 }
 
 // followEvery is how often a command looks at the work of the service.
@@ -205,7 +235,7 @@ func (s *Submitter) follow(ctx context.Context, id string, ours bool) error {
 			return nil
 		}
 		if s.Ledger.TakeRole(storing) == nil { // whoever worked it is gone
-			return s.carry(ctx, id)
+			return s.carry(ctx, id, endsIt)
 		}
 		if ctx.Err() != nil && !stopped {
 			stopped = true
@@ -244,7 +274,10 @@ func (s *Submitter) Cancel(ctx context.Context, id, by string) error {
 	}
 	s.log(id, sub.Key).WithField("requested_by", by).Info("submission is cancelled")
 	if sub.State == ledger.Held {
-		return s.finish(ctx, id, cancelled(by))
+		if err := s.endHeld(ctx, id, cancelled(by)); !errors.Is(err, ledger.ErrState) {
+			return err
+		}
+		sub.State = ledger.Sending // it was approved meanwhile
 	}
 	return s.jobs.insert(ctx, s.Ledger, sub)
 }
@@ -255,10 +288,17 @@ func (s *Submitter) Retry(ctx context.Context, id, by string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.parties(sub.DataSet, sub.CHT); err != nil {
+	if _, err := s.partiesOf(sub); err != nil {
 		return err
 	}
 	_, err = s.Ledger.Reopen(ctx, id, s.jobs.next(sendStep)) // the state decides which step it is
+	var shared *ledger.SharedError
+	if errors.As(err, &shared) {
+		return &NotNowError{
+			What:   fmt.Sprintf("org unit %s came from CHT %s meanwhile, and would be overwritten", shared.OrgUnit, shared.CHT),
+			Remedy: "let only one of the sources have the org unit, and submit the period again",
+		}
+	}
 	if err == nil {
 		s.log(id, sub.Key).WithField("requested_by", by).Info("what failed of a submission goes again")
 	}
@@ -284,7 +324,14 @@ func (s *Submitter) Reject(ctx context.Context, id, by string) error {
 	s.log(id, sub.Key).WithField("requested_by", by).Info("held submission is rejected")
 	f := cancelled(by)
 	f.text = "rejected by " + by
-	return s.finish(ctx, id, f)
+	return s.endHeld(ctx, id, f)
+}
+
+// endHeld ends a submission as long as it is held; ledger.ErrState says that it is not any more.
+func (s *Submitter) endHeld(ctx context.Context, id string, f *failure) error {
+	end := endOf(ledger.Counts{}, f)
+	end.From = ledger.Held
+	return s.Ledger.Finish(ctx, id, end, s.jobs.next(concludeStep))
 }
 
 func (s *Submitter) held(ctx context.Context, id string) (ledger.Submission, error) {

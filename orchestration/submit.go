@@ -203,6 +203,19 @@ func (s *Submitter) parties(dataSet, source string) (parties, error) {
 	return parties{set: set, from: s.Sources[source], to: s.Destinations[set.DHIS2]}, nil
 }
 
+// partiesOf looks up who takes part in a stored submission. The configuration may be another one since it began: what was made
+// for one DHIS2 does not go to another one.
+func (s *Submitter) partiesOf(sub ledger.Submission) (parties, error) {
+	who, err := s.parties(sub.DataSet, sub.CHT)
+	if err == nil && who.set.DHIS2 != sub.DHIS2 {
+		err = &UsageError{
+			What:   fmt.Sprintf("submission %s was made for DHIS2 %s, and data set %s goes to DHIS2 %s by now", sub.ID, sub.DHIS2, sub.DataSet, who.set.DHIS2),
+			Remedy: "submit the period again",
+		}
+	}
+	return who, err
+}
+
 func orNone(names []string) string {
 	if len(names) == 0 {
 		return "none"
@@ -268,6 +281,12 @@ func (s *Submitter) Begin(ctx context.Context, r Request, next ledger.Next) (sub
 		Key:         ledger.Key{DHIS2: who.set.DHIS2, DataSet: r.DataSet, Period: period, CHT: r.CHT},
 		AskedPeriod: r.Period, OrgUnits: r.OrgUnits, DryRun: r.DryRun, RequestedBy: r.RequestedBy, Transaction: r.Transaction,
 	}, both(s.jobs.next(prepareStep), next))
+	if errors.Is(err, ledger.ErrOtherOrgUnits) {
+		err = &NotNowError{
+			What:   fmt.Sprintf("%s of data set %s from CHT %s is being sent for other org units", period, r.DataSet, r.CHT),
+			Remedy: "ask again when that submission has ended, or cancel it",
+		}
+	}
 	if err != nil {
 		return sub, false, err
 	}

@@ -133,7 +133,7 @@ func (p *patience) with(ctx context.Context, server string, f func() error) erro
 			p.left -= time.Since(started)
 		}
 		if err == nil || !mayPass(err) || !p.pause(ctx, 0, server+" is away") {
-			if ctx.Err() != nil {
+			if errors.Is(ctx.Err(), context.Canceled) {
 				return ctx.Err() // who stopped it wants to hear that it was stopped
 			}
 			return err

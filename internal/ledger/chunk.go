@@ -181,10 +181,11 @@ func (l *Ledger) insertChunk(ctx context.Context, tx *sql.Tx, s Submission, c Ch
 	if err != nil {
 		return 0, err
 	}
-	// A chunk that is made of a split one takes over that its values may be there already.
+	// A chunk that is made of a split one takes over that its values may be there already: of several, what the last one says,
+	// which was made of those before it.
 	var tried int
-	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(number), 0) + 1,
-		coalesce(max(CASE WHEN state = $2 AND first_part <= $3 AND end_part >= $4 THEN tried END), 0) FROM chunk WHERE submission = $1`,
+	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(number), 0) + 1, coalesce((SELECT tried FROM chunk
+		WHERE submission = $1 AND state = $2 AND first_part <= $3 AND end_part >= $4 ORDER BY number DESC LIMIT 1), 0) FROM chunk WHERE submission = $1`,
 		s.number, ChunkSplit, c.From, c.To).Scan(&chunk, &tried); err != nil {
 		return 0, err
 	}

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"database/sql"
+	"slices"
 )
 
 // DropJobs removes the jobs of a submission that wait: somebody else has done what they were for.
@@ -11,6 +12,21 @@ func (l *Ledger) DropJobs(ctx context.Context, id string) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM river_job WHERE args ->> 'submission' = $1 AND state <> 'running'`, id)
 		return err
 	})
+}
+
+// StandingJobs gives the ids of a submission's jobs of these kinds that wait for their turn, within a transaction.
+func (*Ledger) StandingJobs(ctx context.Context, tx *sql.Tx, id string, kinds ...string) (ids []int64, err error) {
+	rows, err := tx.QueryContext(ctx, `SELECT id, kind FROM river_job WHERE args ->> 'submission' = $1 AND state IN ('available', 'retryable', 'scheduled')`, id)
+	err = each(rows, err, func() error {
+		var job int64
+		var kind string
+		err := rows.Scan(&job, &kind)
+		if slices.Contains(kinds, kind) {
+			ids = append(ids, job)
+		}
+		return err
+	})
+	return ids, err
 }
 
 // RunningJobs gives the ids of the jobs that the database calls running.

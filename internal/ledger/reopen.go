@@ -20,7 +20,8 @@ var ErrThinned = errors.New("its content is not kept any more")
 // it refused counts as unsent then, and what it took of them as unknown until it answers. It says in which state it is.
 //
 // ErrState says that it has not ended, or that nothing failed; ErrNewer that a later one has begun, whose figures these
-// must not overwrite; ErrThinned that its content is gone.
+// must not overwrite; ErrThinned that its content is gone; a *SharedError that another source has sent an org unit of it
+// meanwhile, or is about to.
 func (l *Ledger) Reopen(ctx context.Context, id string, next Next) (state State, err error) {
 	err = l.write(ctx, "let submission "+id+" go again", func(tx *sql.Tx) error {
 		s, err := submission(ctx, tx, id)
@@ -46,6 +47,9 @@ func (l *Ledger) Reopen(ctx context.Context, id string, next Next) (state State,
 					return err
 				}
 			}
+		}
+		if err == nil {
+			err = notShared(ctx, tx, s)
 		}
 		if err != nil {
 			return err

@@ -132,7 +132,8 @@ type Submission struct {
 
 // Begin claims the request's key and writes the submission down, with the job that next adds. Where the key is claimed
 // already it gives the submission that has it, and false; next is not called then, and the request's transaction is
-// written down as one more that waits for the result. ErrQueueFull says that too many wait already.
+// written down as one more that waits for the result. ErrOtherOrgUnits says that it does not send all that the request wants, so
+// that its result would be none for it; ErrQueueFull that too many wait already.
 func (l *Ledger) Begin(ctx context.Context, r Request, next Next) (s Submission, began bool, err error) {
 	err = l.write(ctx, "begin a submission of "+r.name(), func(tx *sql.Tx) error {
 		id, err := l.claim(ctx, tx, r)
@@ -146,6 +147,9 @@ func (l *Ledger) Begin(ctx context.Context, r Request, next Next) (s Submission,
 		}
 		if s, err = submission(ctx, tx, id); err != nil {
 			return err
+		}
+		if !began && !covers(s.OrgUnits, r.OrgUnits) {
+			return fmt.Errorf("%w: %s", ErrOtherOrgUnits, id)
 		}
 		if r.Transaction != "" {
 			if _, err := tx.ExecContext(ctx, `INSERT INTO request (submission, transaction_id, requested_by, created_at)
@@ -162,6 +166,14 @@ func (l *Ledger) Begin(ctx context.Context, r Request, next Next) (s Submission,
 		return Submission{}, false, err
 	}
 	return s, began, nil
+}
+
+// covers says whether a request for some org units, or for all where there are none, sends those that another one wants.
+func covers(has, wanted []string) bool {
+	if len(has) == 0 {
+		return true
+	}
+	return len(wanted) > 0 && !slices.ContainsFunc(wanted, func(id string) bool { return !slices.Contains(has, id) })
 }
 
 func (k Key) name() string {
@@ -372,7 +384,8 @@ func (f Filter) where() (text string, args []any) {
 }
 
 // Advance takes a submission to an unfinished state, with the job that next adds. From the one that it is cut off in, a
-// step goes on: Preparing and Sending follow themselves. ErrState says that the state does not follow.
+// step goes on: Preparing and Sending follow themselves, and what it waits for stays then, as a step that begins again has
+// got nowhere yet. ErrState says that the state does not follow.
 func (l *Ledger) Advance(ctx context.Context, id string, to State, next Next) error {
 	return l.write(ctx, fmt.Sprintf("take submission %s to %s", id, to), func(tx *sql.Tx) error {
 		s, err := standing(ctx, tx, id, to)
@@ -382,8 +395,10 @@ func (l *Ledger) Advance(ctx context.Context, id string, to State, next Next) er
 		if to.Ended() {
 			return ErrState
 		}
-		if _, err := tx.ExecContext(ctx, `UPDATE submission SET state = $1, waiting_for = '', waiting_since = 0 WHERE number = $2`, to, s.number); err != nil {
-			return err
+		if to != s.State {
+			if _, err := tx.ExecContext(ctx, `UPDATE submission SET state = $1, waiting_for = '', waiting_since = 0 WHERE number = $2`, to, s.number); err != nil {
+				return err
+			}
 		}
 		return next.call(ctx, tx, id)
 	})
@@ -400,7 +415,9 @@ func standing(ctx context.Context, tx *sql.Tx, id string, to State) (Submission,
 
 // End is how a submission ends.
 type End struct {
-	State                 State
+	State State
+	// From is the state in which it must be; empty is any that is no end.
+	From                  State
 	Reason, Error, Remedy string
 	// Issues are added to those that it has.
 	Issues []issue.Issue
@@ -410,6 +427,9 @@ type End struct {
 func (l *Ledger) Finish(ctx context.Context, id string, end End, next Next) error {
 	return l.write(ctx, "finish submission "+id, func(tx *sql.Tx) error {
 		s, err := standing(ctx, tx, id, end.State)
+		if err == nil && end.From != "" && s.State != end.From {
+			err = fmt.Errorf("%w: it is %s", ErrState, s.State)
+		}
 		if err != nil {
 			return err
 		}

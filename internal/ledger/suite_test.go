@@ -47,6 +47,8 @@ func suite(t *testing.T, opened func(*testing.T, *clock) *Ledger) {
 		{"a chunk too large is split and unsent", testSplitUnsent},
 		{"what failed goes again", testReopen},
 		{"what failed before anything was sent begins anew", testReopenAnew},
+		{"what failed of a split chunk goes again", testReopenInASplit},
+		{"what another source has sent meanwhile does not go again", testReopenShared},
 		{"what must not go again does not", testReopenRefused},
 		{"submissions are listed by filter and page", testList},
 		{"issues have a bound", testIssues},
@@ -921,5 +923,56 @@ func testForget(t *testing.T, l *Ledger, _ *clock) {
 	}
 	if got := holds(t, l, key()); len(got) > 0 {
 		t.Errorf("got %v", got)
+	}
+}
+
+// testReopenInASplit lets a chunk go again that was made of a split one: its values are counted where they are now, not where
+// those of the split one were.
+func testReopenInASplit(t *testing.T, l *Ledger, _ *clock) {
+	s := sendingWith(t, l, Request{Key: key()}, part("", "OuA", "DeA=1"), part("", "OuB", "DeA=1", "DeB=2"))
+	first, _ := record(t, l, s.ID, Range{0, 2}, 100)
+	split := unknownOutcome()
+	split.Split = true
+	must(t, l.Acknowledge(t.Context(), s.ID, first.Number, split, nil))
+	one, values := record(t, l, s.ID, Range{0, 1}, 100)
+	must(t, l.Acknowledge(t.Context(), s.ID, one.Number, acceptedAll(values), nil))
+	two, _ := record(t, l, s.ID, Range{1, 2}, 100)
+	refused := Answer{Outcome: dhis2.Outcome{State: dhis2.StateRefused, Refused: []dhis2.Refusal{refusalOf(0, "closed"), refusalOf(1, "closed")}}}
+	must(t, l.Acknowledge(t.Context(), s.ID, two.Number, refused, nil))
+	must(t, l.Finish(t.Context(), s.ID, End{State: PartlyAccepted}, nil))
+	_, err := l.Reopen(t.Context(), s.ID, nil)
+	must(t, err)
+	must(t, l.Advance(t.Context(), s.ID, Sending, nil))
+	again, values := record(t, l, s.ID, Range{1, 2}, 100)
+	must(t, l.Acknowledge(t.Context(), s.ID, again.Number, acceptedAll(values), nil))
+	got, err := l.Submission(t.Context(), s.ID)
+	must(t, err)
+	if want := (Counts{Fetched: 3, Accepted: 3}); got.Counts != want {
+		t.Errorf("got %+v, want %+v", got.Counts, want)
+	}
+}
+
+func testReopenShared(t *testing.T, l *Ledger, _ *clock) {
+	s := sendingWith(t, l, Request{Key: key()}, part("", "OuA", "DeA=1"))
+	c, _ := record(t, l, s.ID, Range{0, 1}, 100)
+	must(t, l.Acknowledge(t.Context(), s.ID, c.Number, Answer{Outcome: dhis2.Outcome{State: dhis2.Unsent}}, nil))
+	must(t, l.Finish(t.Context(), s.ID, End{State: Failed}, nil))
+	other := key()
+	other.CHT = "siaya"
+	second := sendingWith(t, l, Request{Key: other}, part("", "OuA", "DeA=2"))
+	var shared *SharedError
+	if _, err := l.Reopen(t.Context(), s.ID, nil); !errors.As(err, &shared) || shared.OrgUnit != "OuA" || shared.CHT != "siaya" {
+		t.Errorf("while the other source sends it: %v", err)
+	}
+	c, values := record(t, l, second.ID, Range{0, 1}, 100)
+	must(t, l.Acknowledge(t.Context(), second.ID, c.Number, acceptedAll(values), nil))
+	must(t, l.Finish(t.Context(), second.ID, End{State: Accepted}, nil))
+	if _, err := l.Reopen(t.Context(), s.ID, nil); !errors.As(err, &shared) {
+		t.Errorf("after the other source sent it: %v", err)
+	}
+	got, err := l.Submission(t.Context(), s.ID)
+	must(t, err)
+	if got.State != Failed {
+		t.Errorf("it is %s", got.State)
 	}
 }
