@@ -361,6 +361,8 @@ func failureOf(err error) failure {
 	var hint interface{ Hint() string }
 	if errors.As(err, &hint) {
 		f.remedy = hint.Hint()
+	} else if ledger.NoRoom(err) {
+		f.remedy = "make room on the disk of the data folder, or raise its quota: a month is written down while it is read"
 	}
 	var source *cht.Error
 	var destination *dhis2.Error

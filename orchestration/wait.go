@@ -20,13 +20,16 @@ type pause struct {
 	least, spent time.Duration
 	// passes says that it may pass by itself, moved that the step got somewhere before.
 	passes, moved bool
-	// source says that it is the CHT that is waited for, not DHIS2.
-	source bool
+	// source says that it is the CHT that is waited for, room that it is room for temporary files, not DHIS2.
+	source, room bool
 }
 
 // waitsFor says for whom a submission waits, and why.
 func (p *pause) waitsFor(key ledger.Key) string {
-	if p.source {
+	switch {
+	case p.room:
+		return "room on the disk: " + p.text
+	case p.source:
 		return "CHT " + key.CHT + ": " + p.text
 	}
 	return "DHIS2 " + key.DHIS2 + ": " + p.text
@@ -38,6 +41,9 @@ func pauseOf(err error) *pause {
 		return nil
 	}
 	f := failureOf(err)
+	if ledger.NoRoom(err) {
+		return &pause{failure: f, passes: true, room: true}
+	}
 	switch f.reason {
 	case CHTUnavailable, DHIS2Unavailable, Credentials:
 		return &pause{failure: f, passes: mayPass(err), source: errors.As(err, new(*cht.Error))}
