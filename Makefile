@@ -3,13 +3,13 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help check fmt lint build test bench demo fuzz
+.PHONY: help check fmt lint build test test-openhim bench demo fuzz
 
 LINTER := go tool -modfile=tools/go.mod golangci-lint
 FUZZTIME ?= 60s
 
 help: ## Show this list.
-	@sed -nE 's/^([a-z]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 15
 
 check: fmt lint build test ## The gate: format, lint, build, race tests.
 
@@ -18,6 +18,8 @@ fmt: ## Format the code.
 
 lint: ## Lint, and show that the import rules are held.
 	$(LINTER) run ./...
+	cd test/openhim && go tool -modfile=../../tools/go.mod golangci-lint run ./...
+	cd test/openhim/store && go tool -modfile=../../../tools/go.mod golangci-lint run ./...
 	tools/check-import-rules.sh
 
 build: ## Build the static binary bin/mediator.
@@ -25,6 +27,9 @@ build: ## Build the static binary bin/mediator.
 
 test: ## Run all tests with the race detector. No network, no services.
 	go test -race -shuffle=on ./...
+
+test-openhim: ## Try the mediator on a real OpenHIM. Needs node, npm and, the first time, the network.
+	cd test/openhim && go test -v -count=1 -timeout 8m ./...
 
 bench: ## Measure memory and time of a million values, and write docs/benchmarks.md.
 	go run ./internal/bench -write docs/benchmarks.md

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,11 +11,14 @@ import (
 
 	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/sandbox"
+	"github.com/cht-dhis2/mediator/orchestration"
 )
 
 type demoCommand struct {
 	Keep bool `help:"Leave the servers up when it is over, and say where they are."`
 	Each bool `help:"Show the result of each org unit."`
+
+	standInsFlags
 }
 
 // demoFacilities is how many health facilities the demo's country has.
@@ -36,12 +40,18 @@ type demo struct {
 	names   []string
 	servers map[string]*sandbox.DHIS2
 	configs map[string]string
-	// urls are the addresses of all servers, by what they are.
-	urls map[string]string
+	// urls are the addresses of all servers, by what they are; whats says what a DHIS2 is, by its name.
+	urls, whats map[string]string
 }
 
 // Run starts the stand-ins and does on them what a person would do on real servers, by the same commands.
 func (c demoCommand) Run(a *app) error {
+	switch {
+	case c.StandIns != "":
+		return c.keepUp(a)
+	case c.Host != "", c.OpenHIM != "":
+		return &orchestration.UsageError{What: "--host and --openhim are for the stand-ins of others", Remedy: "add --stand-ins FOLDER"}
+	}
 	fmt.Fprintln(a.stdout, "A CHT and two DHIS2 servers, 2.42 and 2.43, are started in this process. Nothing leaves this machine.")
 	folder, err := os.MkdirTemp("", "mediator-demo-*")
 	if err != nil {
@@ -52,7 +62,8 @@ func (c demoCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	d := &demo{app: a, command: c, folder: folder, period: last.String(), servers: map[string]*sandbox.DHIS2{}, configs: map[string]string{}, urls: map[string]string{}}
+	d := newDemo(a, last.String())
+	d.command, d.folder = c, folder
 	stop, err := d.start()
 	if err != nil {
 		return err
@@ -73,40 +84,60 @@ func (c demoCommand) Run(a *app) error {
 	return nil
 }
 
+// newDemo invents the country. Nothing listens yet.
+func newDemo(a *app, period string) *demo {
+	return &demo{
+		app: a, period: period, servers: map[string]*sandbox.DHIS2{}, configs: map[string]string{}, urls: map[string]string{}, whats: map[string]string{},
+		country: sandbox.NewCountry(sandbox.CountryConfig{
+			Seed: demoSeed, Facilities: demoFacilities, DataSets: 2, Elements: demoElements, Period: period, Problems: true,
+		}),
+	}
+}
+
 // start starts the servers and writes a configuration for each DHIS2, with its secrets in files.
 func (d *demo) start() (stop func(), err error) {
-	d.country = sandbox.NewCountry(sandbox.CountryConfig{
-		Seed: demoSeed, Facilities: demoFacilities, DataSets: 2, Elements: demoElements, Period: d.period, Problems: true,
-	})
+	stop, err = d.listen(func(int) string { return "127.0.0.1:0" })
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range d.names {
+		if d.configs[name], err = d.configure(d.urls["CHT"], name, d.urls[d.whats[name]]); err != nil {
+			stop()
+			return nil, err
+		}
+	}
+	return stop, nil
+}
+
+// listen starts the servers, the CHT first. At says where each one listens that is started after so many others.
+func (d *demo) listen(at func(others int) string) (stop func(), err error) {
 	var open []*sandbox.Server
 	stop = func() {
 		for _, server := range open {
 			server.Close()
 		}
 	}
-	cht, err := sandbox.Listen(sandbox.NewCHT(sandbox.CHTConfig{Documents: d.country.CHT}))
-	if err != nil {
-		return nil, err
-	}
-	open = append(open, cht)
-	d.urls["CHT"] = cht.URL
-	for name, version := range map[string]string{"national-242": "2.42.5", "national-243": "2.43.1"} {
-		standIn := sandbox.NewDHIS2(sandbox.DHIS2Config{Version: version, Metadata: d.country.DHIS2, Users: d.country.Users})
-		server, err := sandbox.Listen(standIn)
+	listen := func(what string, handler http.Handler) error {
+		server, err := sandbox.ListenAt(at(len(open)), handler)
 		if err != nil {
 			stop()
-			return nil, err
+			return fmt.Errorf("start the %s: %w", what, err)
 		}
-		open = append(open, server)
-		d.servers[name] = standIn
-		d.urls["DHIS2 "+version] = server.URL
-		d.names = append(d.names, name)
-		if d.configs[name], err = d.configure(cht.URL, name, server.URL); err != nil {
-			stop()
-			return nil, err
-		}
+		open, d.urls[what] = append(open, server), server.URL
+		return nil
 	}
-	slices.Sort(d.names)
+	if err := listen("CHT", sandbox.NewCHT(sandbox.CHTConfig{Documents: d.country.CHT})); err != nil {
+		return nil, err
+	}
+	for _, one := range []struct{ name, version string }{{"national-242", "2.42.5"}, {"national-243", "2.43.1"}} {
+		standIn := sandbox.NewDHIS2(sandbox.DHIS2Config{Version: one.version, Metadata: d.country.DHIS2, Users: d.country.Users})
+		what := "DHIS2 " + one.version
+		if err := listen(what, standIn); err != nil {
+			return nil, err
+		}
+		d.names = append(d.names, one.name)
+		d.servers[one.name], d.whats[one.name] = standIn, what
+	}
 	return stop, nil
 }
 

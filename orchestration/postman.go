@@ -38,8 +38,10 @@ type Postman struct {
 	trouble openhim.Kind
 	// stuck are, by kind, the letters that do not get through although OpenHIM answers.
 	stuck map[string]stuck
-	// channels are ids that were looked up.
+	// channels are how the channels stood when they were last looked up.
 	channels map[string]channel
+	// awayAt is when OpenHIM took nothing the last time.
+	awayAt time.Time
 }
 
 // stuck is a letter that OpenHIM does not take: how often in a row, since when.
@@ -48,9 +50,11 @@ type stuck struct {
 	since         time.Time
 }
 
+// channel is one that was there, or is missing: since when, where it was there before, and whether that was logged.
 type channel struct {
-	id string
-	at time.Time
+	there  bool
+	gone   time.Time
+	logged bool
 }
 
 const (
@@ -64,13 +68,18 @@ const (
 	// trouble of its own, and nobody can tell.
 	stuckLimit = 24 * time.Hour
 	// stuckWhole is how often a report goes as it is before it is made smaller for a 500.
-	stuckWhole   = 3
-	channelKnown = 5 * time.Minute
+	stuckWhole = 3
+	// channelAwaited is how long a report waits for a channel that was there, and when OpenHIM was away: one that comes back
+	// with an empty database gets it when the mediator has registered again.
+	channelAwaited = time.Minute
 	// A transaction that a client waits for is looked at again after this pause while its router may still be writing.
 	settling    = 500 * time.Millisecond
 	routerDone  = time.Minute
 	overwritten = 3 // times in a row
 )
+
+// errNoChannel says that the channel will surely come again.
+var errNoChannel = errors.New("OpenHIM has no channel for the report yet")
 
 // errOverwritten says that OpenHIM took a report and does not show it.
 var errOverwritten = errors.New("OpenHIM took the report, and shows another state of the transaction")
@@ -360,25 +369,40 @@ func (p *Postman) channel(ctx context.Context, name string) (string, error) {
 	if name == "" {
 		return "", nil
 	}
-	known, has := p.channels[name]
-	if has && p.now().Sub(known.at) < channelKnown {
-		return known.id, nil
-	}
-	id, err := p.Client.ChannelID(ctx, name)
+	id, err := p.Client.ChannelID(ctx, name) // each time anew, as another OpenHIM may stand there
 	if kindOf(err) == openhim.Unknown {
-		if !has || known.id != "" {
-			p.log().WithField("channel", name).WithField("reason", err.Error()).Warn("transactions go without a channel")
-		}
-		id, err = "", nil
+		return "", p.missing(name, err)
 	}
 	if err != nil {
 		return "", notOfReport(err)
 	}
+	p.note(name, channel{there: true})
+	return id, nil
+}
+
+// missing lets a report wait for its channel, or go without it.
+func (p *Postman) missing(name string, why error) error {
+	c := p.channels[name]
+	if c.there {
+		c = channel{gone: p.now()}
+	}
+	p.note(name, c)
+	if now := p.now(); now.Sub(c.gone) < channelAwaited || now.Sub(p.awayAt) < channelAwaited {
+		return errNoChannel
+	}
+	if !c.logged {
+		p.log().WithField("channel", name).WithField("reason", why.Error()).Warn("transactions go without a channel")
+		c.logged = true
+		p.note(name, c)
+	}
+	return nil
+}
+
+func (p *Postman) note(name string, c channel) {
 	if p.channels == nil {
 		p.channels = map[string]channel{}
 	}
-	p.channels[name] = channel{id, p.now()}
-	return id, nil
+	p.channels[name] = c
 }
 
 // keep lets a letter that was not delivered wait, or sets it aside where waiting does not help.
@@ -396,7 +420,9 @@ func (p *Postman) keep(ctx context.Context, letter ledger.Letter, err error) err
 	case kindOf(err) == openhim.Credentials:
 		pause = refusedPostponed
 		delete(p.stuck, letter.Kind)
+	case errors.Is(err, errNoChannel):
 	default:
+		p.awayAt = p.now()
 		delete(p.stuck, letter.Kind)
 	}
 	p.away(err)

@@ -499,7 +499,7 @@ func TestAChannelThatIsMissingIsNoObstacle(t *testing.T) {
 			m.post(t, report(n, false))
 		}
 		m.deliver(t, 3)
-		time.Sleep(2 * channelKnown)
+		time.Sleep(time.Minute)
 		m.post(t, report(3, false))
 		m.deliver(t, 1)
 		for _, stored := range m.openhim.Transactions() {
@@ -511,13 +511,42 @@ func TestAChannelThatIsMissingIsNoObstacle(t *testing.T) {
 			t.Errorf("logged:\n%s", m.logs())
 		}
 		m.directly(t, "POST", "/channels", `{"name":"CHT to DHIS2","urlPattern":"^/cht-dhis2/.*$","methods":["POST"],"routes":[{"name":"a","host":"m","port":8070,"primary":true}]}`)
-		time.Sleep(2 * channelKnown)
+		time.Sleep(time.Minute)
 		m.post(t, report(4, false))
 		m.deliver(t, 1)
 		if stored := m.openhim.Transactions(); stored[4]["channelID"] != m.openhim.Channels()[0]["_id"] {
 			t.Errorf("channel %v", stored[4]["channelID"])
 		}
 	})
+}
+
+func TestAReportWaitsForTheChannelOfAnOpenHIMThatComesBackEmpty(t *testing.T) {
+	const ours = `{"name":"CHT to DHIS2","urlPattern":"^/cht-dhis2/.*$","methods":["POST"],"routes":[{"name":"a","host":"m","port":8070,"primary":true}]}`
+	for name, noticed := range map[string]bool{"it was seen to be away": true, "it was away between two reports": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMail(t)
+				m.directly(t, "POST", "/channels", ours)
+				m.post(t, report(0, false))
+				m.deliver(t, 1)
+				m.post(t, report(1, false))
+				if noticed {
+					m.openhim.Fail(sandbox.Fault{Kind: sandbox.ResetBefore})
+					m.deliver(t, 0)
+					m.openhim.Heal()
+				}
+				m.openhim.Forget()
+				time.Sleep(10 * time.Second)
+				m.deliver(t, 0)
+				m.directly(t, "POST", "/channels", ours)
+				time.Sleep(20 * time.Second)
+				m.deliver(t, 1)
+				if stored := m.openhim.Transactions(); stored[0]["channelID"] != m.openhim.Channels()[0]["_id"] {
+					t.Errorf("channel %v", stored[0]["channelID"])
+				}
+			})
+		})
+	}
 }
 
 func TestLettersOfAnUnknownFormAreSetAside(t *testing.T) {

@@ -177,10 +177,10 @@ func (s *Submitter) bear(ctx context.Context, sub ledger.Submission, patience *p
 	}
 	patience.left -= p.spent
 	waited := p.passes && patience.pause(ctx, p.least, p.text)
-	if stopped := ctx.Err() != nil; waited || stopped {
-		return nil // who carries it looks at the context itself
+	if !waited && ctx.Err() == nil { // who carries it looks at the context itself
+		return s.finish(ctx, sub.ID, &p.failure)
 	}
-	return s.finish(ctx, sub.ID, &p.failure)
+	return nil
 }
 
 // followEvery is how often a command looks at the work of the service.

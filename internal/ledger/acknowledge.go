@@ -30,7 +30,7 @@ const ExchangeLimit = 1 << 20
 func (l *Ledger) Acknowledge(ctx context.Context, id string, chunk int, a Answer, next Next) error {
 	var b *booking
 	err := l.write(ctx, fmt.Sprintf("book the answer to chunk %d of submission %s", chunk, id), func(tx *sql.Tx) error {
-		s, err := submission(ctx, tx, id)
+		s, err := brief(ctx, tx, id)
 		if err != nil {
 			return err
 		}

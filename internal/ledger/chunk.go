@@ -78,7 +78,7 @@ var ErrChunk = errors.New("the chunk is not the one that was recorded")
 func (l *Ledger) Compose(ctx context.Context, id string, from Range, size int) (c Chunk, values []dhis2.DataValue, combo string, err error) {
 	c.Range = Range{From: from.From, To: from.From}
 	err = l.read(ctx, "compose a chunk of submission "+id, func(tx *sql.Tx) error {
-		s, err := submission(ctx, tx, id)
+		s, err := brief(ctx, tx, id)
 		if err == nil {
 			err = l.names.refresh(ctx, tx)
 		}
@@ -102,7 +102,7 @@ func (l *Ledger) Compose(ctx context.Context, id string, from Range, size int) (
 // time.
 func (l *Ledger) Values(ctx context.Context, id string, c Chunk) (values []dhis2.DataValue, combo string, err error) {
 	err = l.read(ctx, "compose a chunk of submission "+id, func(tx *sql.Tx) error {
-		s, err := submission(ctx, tx, id)
+		s, err := brief(ctx, tx, id)
 		if err == nil {
 			err = l.names.refresh(ctx, tx)
 		}
@@ -155,7 +155,7 @@ func (l *Ledger) RecordChunk(ctx context.Context, id string, c Chunk) (recorded 
 // RecordChunkTx is RecordChunk within the transaction that a Next is given, such as the one that books the answer to the
 // chunk before.
 func (l *Ledger) RecordChunkTx(ctx context.Context, tx *sql.Tx, id string, c Chunk) (Chunk, error) {
-	s, err := submission(ctx, tx, id)
+	s, err := brief(ctx, tx, id)
 	if err != nil {
 		return Chunk{}, err
 	}
@@ -239,7 +239,7 @@ func oneChunk(ctx context.Context, tx *sql.Tx, s Submission, chunk int) (Chunk, 
 // Chunks gives the recorded chunks of a submission by their numbers.
 func (l *Ledger) Chunks(ctx context.Context, id string) (chunks []Chunk, err error) {
 	err = l.read(ctx, "read the chunks of submission "+id, func(tx *sql.Tx) error {
-		s, err := submission(ctx, tx, id)
+		s, err := brief(ctx, tx, id)
 		if err != nil {
 			return err
 		}

@@ -66,11 +66,11 @@ func (l *Ledger) open(ctx context.Context) error {
 // connect opens the file for one writer and some readers.
 func (l *Ledger) connect(ctx context.Context) error {
 	var err error
-	if l.writer, err = sql.Open("sqlite", l.address("_txlock=immediate")); err != nil {
+	if l.writer, err = openKeeping(l.address("_txlock=immediate")); err != nil {
 		return err
 	}
 	l.writer.SetMaxOpenConns(1)
-	if l.reader, err = sql.Open("sqlite", l.address("_query_only=1")); err != nil {
+	if l.reader, err = openKeeping(l.address("_query_only=1")); err != nil {
 		return err
 	}
 	l.reader.SetMaxOpenConns(readers)

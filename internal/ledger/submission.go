@@ -273,6 +273,17 @@ func submission(ctx context.Context, from querier, id string) (Submission, error
 	return s, err
 }
 
+// brief gives what the booking of a chunk needs of a submission, which is read for each of them: its state and numbers.
+func brief(ctx context.Context, from querier, id string) (Submission, error) {
+	s := Submission{ID: id}
+	err := from.QueryRowContext(ctx, `SELECT number, series, state, dry_run, parts FROM submission WHERE id = $1`, id).
+		Scan(&s.number, &s.series, &s.State, &s.DryRun, &s.Parts)
+	if errors.Is(err, sql.ErrNoRows) {
+		return s, ErrNotFound
+	}
+	return s, err
+}
+
 func scanSubmission(scan func(...any) error) (Submission, error) {
 	var s Submission
 	var period, units, states string

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Server is a stand-in listening on a loopback port that the system chose.
+// Server is a stand-in that listens.
 type Server struct {
 	// URL is the server's address, without a slash at its end.
 	URL string
@@ -24,9 +24,13 @@ type Server struct {
 	done   chan struct{}
 }
 
-// Listen serves handler on 127.0.0.1. The caller closes the server.
-func Listen(handler http.Handler) (*Server, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+// Listen serves handler on 127.0.0.1, at a port that the system chooses. The caller closes the server.
+func Listen(handler http.Handler) (*Server, error) { return ListenAt("127.0.0.1:0", handler) }
+
+// ListenAt serves handler at an address such as ":8081", which is that port on every address of the machine. The caller
+// closes the server.
+func ListenAt(address string, handler http.Handler) (*Server, error) {
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
 	}
