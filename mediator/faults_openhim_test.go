@@ -173,8 +173,8 @@ func TestAMistakeInTheConsoleIsRefusedWholeAndShown(t *testing.T) {
 	t.Parallel()
 	type mistake struct {
 		*house
-		name, says string
-		sets       func(h *house) []any
+		name, says, id string
+		sets           func(h *house) []any
 	}
 	// Each has something right in it too, which must not be taken.
 	field := func(name string, value any) func(*house) []any {
@@ -226,11 +226,17 @@ func TestAMistakeInTheConsoleIsRefusedWholeAndShown(t *testing.T) {
 		if status != http.StatusAccepted {
 			t.Errorf("%s: a trigger is answered %d %v", h.name, status, answer)
 		}
+		h.id = fmt.Sprint(answer["id"])
 	}
 	for _, h := range mistakes {
-		// The submission is held, as the last good one has it, and its transaction tells the fault too.
+		eventually(t, h.name+": the submission is held, as the last good one has it", func() bool {
+			status, _ := h.ask(http.MethodPost, h.door, "/cht-dhis2/submissions/"+h.id+"/approve", nil)
+			return status == http.StatusOK
+		})
+	}
+	for _, h := range mistakes {
 		h.transaction(h.name+": a transaction with the fault", func(t map[string]any) bool {
-			return t["status"] == "Completed with error(s)" && strings.Contains(property(t, "configuration_fault"), h.says)
+			return t["status"] == "Successful" && strings.Contains(property(t, "configuration_fault"), h.says)
 		})
 	}
 

@@ -191,6 +191,11 @@ func TestASubmissionThatWaitsCanBeHurriedAndCancelled(t *testing.T) {
 func TestAHeldSubmissionGoesWhenItIsApproved(t *testing.T) {
 	b := newBench(t, "2.43.1")
 	b.DataSets[0].Operation.Hold = true
+	told := make(chan ledger.State, 10)
+	b.Told = func(_ context.Context, c Conclusion) ([]ledger.Letter, error) {
+		told <- c.Submission.State
+		return nil, nil
+	}
 	start(t, NewService(b.Submitter))
 	held := func(s ledger.Submission) bool { return s.State == ledger.Held }
 	id := b.begin(t).ID
@@ -201,6 +206,14 @@ func TestAHeldSubmissionGoesWhenItIsApproved(t *testing.T) {
 	}
 	if n := len(b.dhis2.Imports()); n > 0 {
 		t.Errorf("%d imports before anybody approved", n)
+	}
+	select {
+	case state := <-told:
+		if state != ledger.Held {
+			t.Errorf("it is told as %s", state)
+		}
+	case <-time.After(patientFor):
+		t.Fatal("that it is held is not told")
 	}
 	if err := b.Approve(t.Context(), id, "the HRIO"); err != nil {
 		t.Fatal(err)
