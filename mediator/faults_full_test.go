@@ -118,14 +118,3 @@ func TestWhatDoesNotFitOnTheDiskIsNotSent(t *testing.T) {
 		})
 	}
 }
-
-// attempts counts the requests that a submission's report knows of.
-func attempts(report map[string]any) (count int) {
-	chunks, _ := report["chunks"].([]any)
-	for _, one := range chunks {
-		chunk, _ := one.(map[string]any)
-		n, _ := chunk["attempts"].(float64)
-		count += int(n)
-	}
-	return count
-}

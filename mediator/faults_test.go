@@ -157,6 +157,17 @@ func (h *house) check(door, name string) map[string]any {
 	return nil
 }
 
+// attempts counts the requests that a submission's report knows of.
+func attempts(report map[string]any) (count int) {
+	chunks, _ := report["chunks"].([]any)
+	for _, one := range chunks {
+		chunk, _ := one.(map[string]any)
+		n, _ := chunk["attempts"].(float64)
+		count += int(n)
+	}
+	return count
+}
+
 // right makes sure that DHIS2 holds the country's right answer.
 func (h *house) right() {
 	h.t.Helper()
