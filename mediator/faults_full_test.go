@@ -68,6 +68,37 @@ func fill(path string) error {
 	return nil
 }
 
+func TestAServiceThatTakesOverOnAFullDiskWaitsForRoom(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, "8.5.0", ", chunk_values: 6", "")
+	smallDisk(h)
+	h.dhis2.Fail(sandbox.Fault{Kind: sandbox.Latency, Delay: 500 * time.Millisecond, Method: http.MethodPost})
+	first := h.startService()
+	id := h.submit(first.door)
+	second := h.startService()
+	second.says("it stands by", "this one stands by")
+	eventually(t, "some of it is sent", func() bool { return len(h.dhis2.Imports()) > 1 })
+	filler := filepath.Join(h.folder, "data", "filler")
+	if err := fill(filler); err != nil {
+		t.Fatal(err)
+	}
+	first.signal(syscall.SIGKILL)
+	first.exit()
+	before := len(h.dhis2.Imports())
+	second.says("it says what it waits for", "no room is left to write")
+	if status, answer := h.call(http.MethodGet, second.door+"/healthz", "", "", nil); status != http.StatusServiceUnavailable || answer["reason"] != "full" {
+		t.Errorf("health: %d %v", status, answer)
+	}
+	if got := len(h.dhis2.Imports()); got > before+1 { // the one that was on its way
+		t.Errorf("%d imports without room to record them", got-before)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	h.accepted(second.door, id)
+	h.right()
+}
+
 func TestWhatDoesNotFitOnTheDiskIsNotSent(t *testing.T) {
 	for _, test := range rooms() {
 		t.Run(test.name, func(t *testing.T) {

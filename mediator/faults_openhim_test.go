@@ -159,10 +159,10 @@ func (h *house) configure(sets ...any) {
 	}
 }
 
-// scheduled is how the data set is run, as the door tells.
-func (h *house) scheduled() map[string]any {
+// scheduled is how the data set is run, as a service tells.
+func (h *house) scheduled(door string) map[string]any {
 	h.t.Helper()
-	_, schedule := h.ask(http.MethodGet, h.door, "/cht-dhis2/schedule", nil)
+	_, schedule := h.ask(http.MethodGet, door, "/cht-dhis2/schedule", nil)
 	parts, _ := schedule["data_sets"].([]any)
 	part, _ := parts[0].(map[string]any)
 	return part
@@ -205,7 +205,7 @@ func TestAMistakeInTheConsoleIsRefusedWholeAndShown(t *testing.T) {
 		h.configure(map[string]any{"id": h.set, "hold": true}) // the good one
 	}
 	for _, h := range mistakes {
-		eventually(t, h.name+": the good one is in force", func() bool { return h.scheduled()["hold"] == true })
+		eventually(t, h.name+": the good one is in force", func() bool { return h.scheduled(h.door)["hold"] == true })
 		h.configure(h.sets(h.house)...)
 	}
 	for _, h := range mistakes {
@@ -216,7 +216,7 @@ func TestAMistakeInTheConsoleIsRefusedWholeAndShown(t *testing.T) {
 		if said := h.said.String(); !strings.Contains(said, "is refused; the last good one stays in force") || !strings.Contains(said, h.says) {
 			t.Errorf("%s: the log does not tell it:\n%s", h.name, said)
 		}
-		if is := h.scheduled(); is["hold"] != true || is["enabled"] != true || is["schedule"] != "" || is["reread_days"] != 30.0 {
+		if is := h.scheduled(h.door); is["hold"] != true || is["enabled"] != true || is["schedule"] != "" || is["reread_days"] != 30.0 {
 			t.Errorf("%s: the last good one is not in force: %v", h.name, is)
 		}
 		if code, said := h.run("status"); code != 0 || !strings.Contains(said, h.says) || !strings.Contains(said, "the last good one is in force") {
@@ -244,9 +244,9 @@ func TestAMistakeInTheConsoleIsRefusedWholeAndShown(t *testing.T) {
 	h := mistakes[0]
 	h.stop()
 	h.serve()
-	if is := h.scheduled(); is["hold"] != true {
+	if is := h.scheduled(h.door); is["hold"] != true {
 		t.Errorf("after a restart the last good one is not in force: %v", is)
 	}
 	h.configure(map[string]any{"id": h.set, "hold": false})
-	eventually(t, "/readyz says no more", func() bool { return h.check(h.door, "configuration") == nil && h.scheduled()["hold"] == false })
+	eventually(t, "/readyz says no more", func() bool { return h.check(h.door, "configuration") == nil && h.scheduled(h.door)["hold"] == false })
 }

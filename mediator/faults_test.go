@@ -205,6 +205,12 @@ func TestASecondServiceOnTheDataFolderStandsByAndTakesOver(t *testing.T) {
 				t.Errorf("the second one is %v", got)
 			}
 
+			// What the console says reaches the second one too, whatever becomes of OpenHIM.
+			h.registered()
+			h.configure(map[string]any{"id": h.set, "reread_days": 40})
+			eventually(t, "the second one knows what the console says", func() bool { return h.scheduled(second.door)["reread_days"] == 40.0 })
+			h.him.Fail(sandbox.Fault{Kind: sandbox.ResetBefore})
+
 			// The first one ends with a request on its way, and the second one goes on.
 			before := len(h.dhis2.Imports())
 			h.dhis2.Fail(sandbox.Fault{Kind: sandbox.Latency, Delay: 300 * time.Millisecond, Method: http.MethodPost})

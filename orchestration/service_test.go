@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -231,6 +232,30 @@ func TestAHeldSubmissionGoesWhenItIsApproved(t *testing.T) {
 	}
 	if sub := until(t, b.Submitter, second, ends); sub.State != ledger.Cancelled || sub.Error != "rejected by the HRIO" {
 		t.Errorf("%s %q", sub.State, sub.Error)
+	}
+}
+
+func TestARequestAfterTheAccountIsMendedGoesOnAtOnce(t *testing.T) {
+	b := newBench(t, "2.43.1")
+	var later atomic.Int64
+	began := b.Now()
+	b.Now = func() time.Time { return began.Add(time.Duration(later.Load())) }
+	b.dhis2.Fail(sandbox.Fault{Kind: sandbox.Status, Status: http.StatusUnauthorized})
+	start(t, NewService(b.Submitter))
+	id := b.begin(t).ID
+	until(t, b.Submitter, id, func(s ledger.Submission) bool { return s.WaitingFor != "" })
+
+	// Who asks again at once does not get the account locked.
+	later.Store(int64(10 * time.Second))
+	b.begin(t)
+	if b.isDown("national") == nil {
+		t.Error("DHIS2 is asked again after ten seconds")
+	}
+	b.dhis2.Heal()
+	later.Store(int64(2 * time.Minute))
+	b.begin(t)
+	if sub := until(t, b.Submitter, id, ends); sub.State != ledger.Accepted {
+		t.Errorf("%s %s", sub.State, sub.Error)
 	}
 }
 

@@ -285,6 +285,7 @@ func (s *Submitter) hurry(ctx context.Context, sub ledger.Submission) error {
 	if sub.WaitingFor == "" {
 		return nil
 	}
+	s.tryAgain(sub.DHIS2)
 	return s.jobs.insert(ctx, s.Ledger, sub)
 }
 
