@@ -20,8 +20,8 @@ import (
 // room is how the room of a service's store is taken away and given back.
 type room struct {
 	name string
-	// prepare is called before the service starts.
-	prepare    func(h *house)
+	// prepare is called before the service starts, and says whether it is possible here.
+	prepare    func(h *house) bool
 	take, give func(h *house, service *process) error
 }
 
@@ -34,21 +34,22 @@ func rooms() []room {
 	filler := func(h *house) string { return filepath.Join(h.folder, "data", "filler") }
 	return []room{
 		{"a disk without room", smallDisk, func(h *house, _ *process) error { return fill(filler(h)) }, func(h *house, _ *process) error { return os.Remove(filler(h)) }},
-		{"a limit on the size of files", func(*house) {}, limit(1), limit(math.MaxUint64)},
+		{"a limit on the size of files", func(*house) bool { return true }, limit(1), limit(math.MaxUint64)},
 	}
 }
 
 // smallDisk puts the data folder on a disk of its own, which only root may do.
-func smallDisk(h *house) {
+func smallDisk(h *house) bool {
 	h.t.Helper()
 	data := filepath.Join(h.folder, "data")
 	if err := os.Mkdir(data, 0o700); err != nil {
 		h.t.Fatal(err)
 	}
 	if err := syscall.Mount("tmpfs", data, "tmpfs", 0, "size=8m"); err != nil {
-		h.t.Skip("a disk can be mounted by root only: ", err)
+		return false
 	}
 	h.t.Cleanup(func() { _ = syscall.Unmount(data, syscall.MNT_DETACH) })
+	return true
 }
 
 // fill writes a file until there is no room for a byte more.
@@ -71,7 +72,9 @@ func fill(path string) error {
 func TestAServiceThatTakesOverOnAFullDiskWaitsForRoom(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, "8.5.0", ", chunk_values: 6", "")
-	smallDisk(h)
+	if !smallDisk(h) {
+		t.Skip("only root may mount a disk")
+	}
 	h.dhis2.Fail(sandbox.Fault{Kind: sandbox.Latency, Delay: 500 * time.Millisecond, Method: http.MethodPost})
 	first := h.startService()
 	id := h.submit(first.door)
@@ -99,53 +102,69 @@ func TestAServiceThatTakesOverOnAFullDiskWaitsForRoom(t *testing.T) {
 	h.right()
 }
 
+// TestWhatDoesNotFitOnTheDiskIsNotSent runs a service for each way to be without room, all at the same time.
 func TestWhatDoesNotFitOnTheDiskIsNotSent(t *testing.T) {
-	for _, test := range rooms() {
-		t.Run(test.name, func(t *testing.T) {
-			t.Parallel()
-			h := newHouse(t, "8.5.0", ", chunk_values: 6", "")
-			test.prepare(h)
-			h.dhis2.Fail(sandbox.Fault{Kind: sandbox.Latency, Delay: 300 * time.Millisecond, Method: http.MethodPost})
-			service := h.startService()
-			id := h.submit(service.door)
-			eventually(t, "some of it is sent", func() bool { return len(h.dhis2.Imports()) > 1 })
-			if err := test.take(h, service); err != nil {
-				t.Fatal(err)
-			}
-			eventually(t, "health turns red", func() bool {
-				status, answer := h.call(http.MethodGet, service.door+"/healthz", "", "", nil)
-				return status == http.StatusServiceUnavailable && answer["reason"] == "full" && answer["remedy"] != ""
-			})
-			if status, answer := h.ask(http.MethodPost, service.door, "/cht-dhis2/submissions", map[string]any{"period": h.period, "dry_run": true}); status != http.StatusServiceUnavailable || answer["code"] != "store" {
-				t.Errorf("a trigger is answered %d %v", status, answer)
-			}
-			if check := h.check(service.door, "store"); check["state"] != "failed" || check["reason"] != "full" {
-				t.Errorf("/readyz says %v", check)
-			}
-			service.says("the log says that nothing could be stored", "a step could not be stored")
-			stopped := len(h.dhis2.Imports())
-			if err := test.give(h, service); err != nil {
-				t.Fatal(err)
-			}
-			began := time.Now()
-			eventually(t, "health turns green", func() bool {
-				status, _ := h.call(http.MethodGet, service.door+"/healthz", "", "", nil)
-				return status == http.StatusOK
-			})
-			h.accepted(service.door, id)
-			t.Logf("%d imports before it was full, recovered in %s, in all %d", stopped, time.Since(began), len(h.dhis2.Imports()))
-			h.right()
-			_, report := h.ask(http.MethodGet, service.door, "/cht-dhis2/submissions/"+id, nil)
-			if sent, recorded := len(h.dhis2.Imports()), attempts(report); sent > recorded {
-				t.Errorf("%d imports reached DHIS2, and %d are recorded", sent, recorded)
-			}
-			service.signal(syscall.SIGTERM)
-			if code := service.exit(); code != 0 {
-				t.Errorf("it ends with %d:\n%s", code, service.said)
-			}
-			if t.Failed() {
-				t.Log(service.said)
-			}
+	t.Parallel()
+	type tight struct {
+		*house
+		room
+
+		service *process
+		id      string
+	}
+	var all []*tight
+	for _, way := range rooms() {
+		h := &tight{house: newHouse(t, "8.5.0", ", chunk_values: 6", ""), room: way}
+		if !way.prepare(h.house) {
+			t.Logf("%s: left out, as only root may mount a disk", way.name)
+			continue
+		}
+		h.dhis2.Fail(sandbox.Fault{Kind: sandbox.Latency, Delay: 300 * time.Millisecond, Method: http.MethodPost})
+		h.service = h.startService()
+		all = append(all, h)
+	}
+	for _, h := range all {
+		h.id = h.submit(h.service.door)
+		eventually(t, h.name+": some of it is sent", func() bool { return len(h.dhis2.Imports()) > 1 })
+		if err := h.take(h.house, h.service); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, h := range all {
+		door := h.service.door
+		eventually(t, h.name+": health turns red", func() bool {
+			status, answer := h.call(http.MethodGet, door+"/healthz", "", "", nil)
+			return status == http.StatusServiceUnavailable && answer["reason"] == "full" && answer["remedy"] != ""
 		})
+		if status, answer := h.ask(http.MethodPost, door, "/cht-dhis2/submissions", map[string]any{"period": h.period, "dry_run": true}); status != http.StatusServiceUnavailable || answer["code"] != "store" {
+			t.Errorf("%s: a trigger is answered %d %v", h.name, status, answer)
+		}
+		if check := h.check(door, "store"); check["state"] != "failed" || check["reason"] != "full" {
+			t.Errorf("%s: /readyz says %v", h.name, check)
+		}
+		h.service.says("the log says that nothing could be stored", "a step could not be stored")
+		if n := len(h.dhis2.Imports()); n >= 8 {
+			t.Errorf("%s: all %d imports reached DHIS2 without room to record them", h.name, n)
+		}
+		if err := h.give(h.house, h.service); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, h := range all {
+		door := h.service.door
+		eventually(t, h.name+": health turns green", func() bool {
+			status, _ := h.call(http.MethodGet, door+"/healthz", "", "", nil)
+			return status == http.StatusOK
+		})
+		h.accepted(door, h.id)
+		h.right()
+		_, report := h.ask(http.MethodGet, door, "/cht-dhis2/submissions/"+h.id, nil)
+		if sent, recorded := len(h.dhis2.Imports()), attempts(report); sent > recorded {
+			t.Errorf("%s: %d imports reached DHIS2, and %d are recorded", h.name, sent, recorded)
+		}
+		h.service.signal(syscall.SIGTERM)
+		if code := h.service.exit(); code != 0 {
+			t.Errorf("%s: it ends with %d:\n%s", h.name, code, h.service.said)
+		}
 	}
 }

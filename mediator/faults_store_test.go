@@ -94,10 +94,10 @@ func (h *house) forAnybody() (binary string) {
 		h.t.Fatal(err)
 	}
 	binary = filepath.Join(h.t.TempDir(), "mediator")
-	if err := os.WriteFile(binary, text, 0o755); err != nil { //nolint:gosec // it is to be run
+	if err := os.WriteFile(binary, text, 0o755); err != nil {
 		h.t.Fatal(err)
 	}
-	if err := os.Chmod(filepath.Dir(h.folder), 0o755); err != nil { //nolint:gosec // as above
+	if err := os.Chmod(filepath.Dir(h.folder), 0o755); err != nil {
 		h.t.Fatal(err)
 	}
 	err = filepath.WalkDir(h.folder, func(path string, entry os.DirEntry, err error) error {
