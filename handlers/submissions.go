@@ -239,9 +239,13 @@ func (d *door) orgUnits(c *gin.Context) {
 		return
 	}
 	ctx, id := c.Request.Context(), c.Param("id")
-	if _, err := d.Submitter.Ledger.Submission(ctx, id); err != nil {
+	sub, err := d.Submitter.Ledger.Submission(ctx, id)
+	if err != nil {
 		_ = c.Error(err)
 		return
+	}
+	if sub.State == ledger.Held && filter.State == "held" {
+		filter.State = "unsent" // as orchestration.ResultOf has it
 	}
 	outcomes, err := d.Submitter.Ledger.OrgUnits(ctx, id, filter)
 	if err != nil {
@@ -250,10 +254,7 @@ func (d *door) orgUnits(c *gin.Context) {
 	}
 	list := orgUnitList{OrgUnits: []orchestration.OrgUnitResult{}}
 	for _, o := range outcomes {
-		list.OrgUnits = append(list.OrgUnits, orchestration.OrgUnitResult{
-			OrgUnit: o.OrgUnit, State: o.State, Dropped: o.Dropped, Quarantined: o.Quarantined, Unchanged: o.Unchanged, Held: o.Held,
-			Accepted: o.Accepted, Refused: o.Refused, Unknown: o.Unknown, Unsent: o.Unsent, Reason: o.Reason,
-		})
+		list.OrgUnits = append(list.OrgUnits, orchestration.ResultOf(sub, o))
 	}
 	if len(outcomes) == filter.Limit {
 		list.Next = outcomes[len(outcomes)-1].OrgUnit

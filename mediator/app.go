@@ -72,8 +72,8 @@ func newSubmitter(settings *config.Config, a *app, log *logrus.Entry) (*orchestr
 		Sources: map[string]orchestration.Source{}, Destinations: map[string]orchestration.Destination{},
 		SpoolDir: settings.DataDir, Log: log, Now: a.now, BodyLimit: int(settings.OpenHIM.BodyLimit),
 	}
-	if err := os.MkdirAll(s.SpoolDir, 0o700); err != nil {
-		return nil, fmt.Errorf("make data_dir: %w", err)
+	if err := ledger.MakeDir(s.SpoolDir); err != nil {
+		return nil, err
 	}
 	for _, server := range settings.CHT {
 		client, err := chtClient(server)

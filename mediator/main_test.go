@@ -47,7 +47,7 @@ func (l leakChecked) Run() int {
 //	cht-settings month-start|data-set VALUE   changes the CHT's settings
 //	fault cht|dhis2 KIND [key=value…]         a fault of package sandbox
 //	heal                                      no fault any more
-//	lock, close-unit ID                       locks the period, closes an org unit in DHIS2
+//	lock, close-unit ID [DATE]                locks the period, closes an org unit in DHIS2, long ago or at a date
 //	stored N [right]                          how many values DHIS2 holds, and that they are the country's right answer
 //	imports N [most=N]                        how many imports reached DHIS2, and the largest number of values in one
 //	forget-imports                            begins the count of imports anew
@@ -58,6 +58,12 @@ func (l leakChecked) Run() int {
 //	logins N                                  DHIS2 was asked at most so many times, for anything
 //	env-file FILE                             fills the environment variables in that stand in a file
 //	await-imports N                           waits until as many imports reached DHIS2
+//	openhim VERSION                           adds an OpenHIM, and a section for it to config.yaml
+//	told N STATUS                             waits until OpenHIM has so many transactions, all of that status
+//	kill-process FILE                         kills the process whose number is in the file
+//	free-port NAME, await-port PORT           finds a port for a variable, and waits until somebody listens there
+//	await-text FILE TEXT                      waits until a file has a text
+//	find NAME EXPRESSION                      puts the first group of what is found in the last output into a variable
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -75,6 +81,8 @@ func TestScripts(t *testing.T) {
 			"stored": onWorld((*world).stored), "imports": onWorld((*world).imports), "repeated": onWorld((*world).repeated),
 			"cht-settings": onWorld((*world).setSettings), "exports": onWorld((*world).exports), "await-imports": onWorld((*world).awaitImports), "env-file": onWorld((*world).fillIn),
 			"interrupt": onWorld((*world).interrupt), "logins": onWorld((*world).logins), "count-anew": onWorld((*world).countAnew), "forget-imports": onWorld((*world).forget),
+			"openhim": onWorld((*world).addOpenHIM), "told": onWorld((*world).told), "kill-process": onWorld((*world).killProcess), "find": onWorld((*world).firstGroup),
+			"free-port": onWorld((*world).freePort), "await-port": onWorld((*world).awaitPort), "await-text": onWorld((*world).awaitText),
 		},
 	})
 }
@@ -87,6 +95,7 @@ type world struct {
 	env     *testscript.Env
 	cht     *sandbox.CHT
 	dhis2   *sandbox.DHIS2
+	him     *sandbox.OpenHIM // where the script has one
 	country *sandbox.Country
 	open    []*sandbox.Server
 	period  string
@@ -254,7 +263,7 @@ func (w *world) lock(*testscript.TestScript, []string) error {
 }
 
 func (w *world) closeUnit(_ *testscript.TestScript, args []string) error {
-	w.dhis2.CloseOrgUnit(args[0], "2020-01-01")
+	w.dhis2.CloseOrgUnit(args[0], append(args, "2020-01-01")[1])
 	return nil
 }
 

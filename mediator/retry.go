@@ -79,7 +79,7 @@ func explainState(id string, err error) error {
 	var remedy string
 	switch {
 	case errors.Is(err, ledger.ErrNotFound):
-		remedy = "mediator status lists the submissions"
+		err, remedy = ledger.ErrNotFound, "mediator status lists the submissions"
 	case errors.Is(err, ledger.ErrState):
 		remedy = "mediator status shows how it stands"
 	case errors.Is(err, ledger.ErrNewer):

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,6 +60,8 @@ type house struct {
 	period  string
 	said    *lines
 	stop    func()
+	// ahead is by how much the service's clock is ahead.
+	ahead atomic.Int64
 	// api and router are OpenHIM's addresses, door is ours.
 	api, router, door string
 }
@@ -128,7 +131,7 @@ func (h *house) serve() {
 	ctx, cancel := context.WithCancel(h.t.Context())
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(ctx, &app{stdout: h.said, stderr: h.said, environ: os.Environ()}, []string{"serve", "--config", filepath.Join(h.folder, "config.yaml")})
+		ended <- run(ctx, &app{stdout: h.said, stderr: h.said, environ: os.Environ(), now: h.now}, []string{"serve", "--config", filepath.Join(h.folder, "config.yaml")})
 	}()
 	stopped := false
 	h.stop = func() {
@@ -150,6 +153,8 @@ func (h *house) serve() {
 	eventually(h.t, "the service listens", func() bool { return listening.MatchString(h.said.String()) })
 	h.door = "http://" + listening.FindStringSubmatch(h.said.String())[1]
 }
+
+func (h *house) now() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) }
 
 // run runs a command on the house's configuration, and gives its exit code and output.
 func (h *house) run(args ...string) (int, string) {

@@ -36,6 +36,9 @@ type outbox struct {
 
 // Run shows what ran, what is next, what waits and why. It asks no server.
 func (c statusCommand) Run(a *app) error {
+	if c.Limit < 1 {
+		return &orchestration.UsageError{What: fmt.Sprintf("--limit is %d", c.Limit), Remedy: "give a number from 1 on"}
+	}
 	s, done, err := c.open(a)
 	if err != nil {
 		return err

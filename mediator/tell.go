@@ -59,6 +59,7 @@ func (a *app) tell(r orchestration.Report, each bool) error {
 		{"accepted", c.Accepted, "DHIS2 took them"},
 		{"refused", c.Refused, "DHIS2 did not take them, see the reasons below"},
 		{"unknown", c.Unknown, "nobody can say whether DHIS2 holds them"},
+		{"held", c.Held, "wait until a person approves them"},
 		{"unsent", c.Unsent, map[bool]string{true: "would be sent", false: "not sent"}[r.State == ledger.Ready]},
 	} {
 		if line.count > 0 || line.name == "fetched" {

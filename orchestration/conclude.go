@@ -31,13 +31,9 @@ func (s *Submitter) conclude(ctx context.Context, sub ledger.Submission) error {
 	if !sub.State.Ended() && sub.State != ledger.Held {
 		return nil
 	}
-	s.Metrics.ended(sub)
-	log := s.log(sub.ID, sub.Key).WithField("state", string(sub.State)).WithField("accepted", sub.Counts.Accepted).
-		WithField("refused", sub.Counts.Refused).WithField("left_behind", sub.Counts.Quarantined).WithField("unknown", sub.Counts.Unknown)
-	if sub.Reason != "" {
-		log = log.WithField("reason", sub.Reason)
+	if sub.State.Ended() {
+		s.countEnd(sub)
 	}
-	log.Info("submission ends")
 	if s.Told == nil {
 		return nil
 	}
@@ -57,6 +53,17 @@ func (s *Submitter) conclude(ctx context.Context, sub ledger.Submission) error {
 		}
 		return nil
 	})
+}
+
+// countEnd tells the metrics and the log of an end.
+func (s *Submitter) countEnd(sub ledger.Submission) {
+	s.Metrics.ended(sub)
+	log := s.log(sub.ID, sub.Key).WithField("state", string(sub.State)).WithField("accepted", sub.Counts.Accepted).
+		WithField("refused", sub.Counts.Refused).WithField("left_behind", sub.Counts.Quarantined).WithField("unknown", sub.Counts.Unknown)
+	if sub.Reason != "" {
+		log = log.WithField("reason", sub.Reason)
+	}
+	log.Info("submission ends")
 }
 
 func (s *Submitter) conclusion(ctx context.Context, sub ledger.Submission) (c Conclusion, err error) {

@@ -437,7 +437,7 @@ func (s *Submitter) store(ctx context.Context, sub ledger.Submission, p *Plan) e
 		l.State, l.Counts, l.OrgUnits, l.Content = ledger.Ready, counts, p.tally.outcomes, p.content.all
 		next = sendStep
 		if s.Operation(sub.DataSet).Hold && !sub.DryRun {
-			l.State = ledger.Held
+			l.State, next = ledger.Held, concludeStep // that it is held has to be told
 		}
 	}
 	err = s.Ledger.Prepared(ctx, sub.ID, l, s.jobs.next(next))

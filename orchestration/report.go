@@ -349,6 +349,18 @@ func timeOrNil(t time.Time) *time.Time {
 	return &t
 }
 
+// ResultOf is what became of an org unit. While a submission is held, what is held is what would be sent.
+func ResultOf(sub ledger.Submission, o ledger.OrgUnitOutcome) OrgUnitResult {
+	r := OrgUnitResult{
+		OrgUnit: o.OrgUnit, State: o.State, Dropped: o.Dropped, Quarantined: o.Quarantined, Unchanged: o.Unchanged, Held: o.Held,
+		Accepted: o.Accepted, Refused: o.Refused, Unknown: o.Unknown, Unsent: o.Unsent, Reason: o.Reason,
+	}
+	if sub.State == ledger.Held && r.State == "unsent" {
+		r.State, r.Held, r.Unsent = "held", r.Unsent, 0
+	}
+	return r
+}
+
 // results lists the org units. Where not all have room, those come first that somebody has to look at.
 func (s *Submitter) results(ctx context.Context, sub ledger.Submission, r *Report) error {
 	states := []string{""}
@@ -364,10 +376,7 @@ func (s *Submitter) results(ctx context.Context, sub ledger.Submission, r *Repor
 			}
 			for _, o := range page {
 				after = o.OrgUnit
-				r.Results = append(r.Results, OrgUnitResult{
-					OrgUnit: o.OrgUnit, State: o.State, Dropped: o.Dropped, Quarantined: o.Quarantined, Unchanged: o.Unchanged, Held: o.Held,
-					Accepted: o.Accepted, Refused: o.Refused, Unknown: o.Unknown, Unsent: o.Unsent, Reason: o.Reason,
-				})
+				r.Results = append(r.Results, ResultOf(sub, o))
 			}
 			if len(page) < room {
 				break

@@ -74,16 +74,24 @@ func (s *Service) Run(ctx context.Context) error {
 	return err
 }
 
-// awaitRole waits until no other process works the jobs of the store.
+// awaitRole waits until no other process works the jobs of the store. Meanwhile it follows what that one is told by the
+// console, which it needs for the requests that it takes, and when it takes over.
 func (s *Service) awaitRole(ctx context.Context) error {
-	for told := false; ; told = true {
+	told := ledger.Kind("")
+	for {
 		err := s.Ledger.TakeRole(ctx)
+		if told != "" || err == nil {
+			if err := s.LoadConsole(ctx); err != nil && ctx.Err() == nil {
+				s.logger().WithError(err).Error("what the console says could not be read")
+			}
+		}
 		var trouble *ledger.Error
-		if err == nil || !errors.As(err, &trouble) || trouble.Kind != ledger.Taken {
+		if err == nil || !errors.As(err, &trouble) || !waitable(trouble.Kind) {
 			return err
 		}
-		if !told {
-			s.logger().WithField("reason", trouble.What).Warn("another process works with this data folder; this one stands by until that ends")
+		if trouble.Kind != told {
+			s.tellStandby(trouble)
+			told = trouble.Kind
 		}
 		timer := time.NewTimer(roleEvery)
 		select {
@@ -93,6 +101,21 @@ func (s *Service) awaitRole(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// waitable says whether the role may be had later.
+func waitable(kind ledger.Kind) bool {
+	return kind == ledger.Taken || kind == ledger.Full || kind == ledger.Busy
+}
+
+// tellStandby logs why this process does not work the jobs yet.
+func (s *Service) tellStandby(why *ledger.Error) {
+	log := s.logger().WithField("reason", why.What)
+	if why.Kind == ledger.Taken {
+		log.Warn("another process works with this data folder; this one stands by until that ends")
+		return
+	}
+	log.WithField("remedy", why.Remedy).Error("the work cannot be taken up yet; this process stands by until it can")
 }
 
 // keepHouse gives lost jobs back and removes what is old.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -191,6 +192,11 @@ func TestASubmissionThatWaitsCanBeHurriedAndCancelled(t *testing.T) {
 func TestAHeldSubmissionGoesWhenItIsApproved(t *testing.T) {
 	b := newBench(t, "2.43.1")
 	b.DataSets[0].Operation.Hold = true
+	told := make(chan ledger.State, 10)
+	b.Told = func(_ context.Context, c Conclusion) ([]ledger.Letter, error) {
+		told <- c.Submission.State
+		return nil, nil
+	}
 	start(t, NewService(b.Submitter))
 	held := func(s ledger.Submission) bool { return s.State == ledger.Held }
 	id := b.begin(t).ID
@@ -201,6 +207,14 @@ func TestAHeldSubmissionGoesWhenItIsApproved(t *testing.T) {
 	}
 	if n := len(b.dhis2.Imports()); n > 0 {
 		t.Errorf("%d imports before anybody approved", n)
+	}
+	select {
+	case state := <-told:
+		if state != ledger.Held {
+			t.Errorf("it is told as %s", state)
+		}
+	case <-time.After(patientFor):
+		t.Fatal("that it is held is not told")
 	}
 	if err := b.Approve(t.Context(), id, "the HRIO"); err != nil {
 		t.Fatal(err)
@@ -246,6 +260,30 @@ func TestAHeldSubmissionEndsWithItsWindow(t *testing.T) {
 	}
 	if n := len(b.dhis2.Imports()); n > 0 {
 		t.Errorf("%d imports of what nobody approved", n)
+	}
+}
+
+func TestARequestAfterTheAccountIsMendedGoesOnAtOnce(t *testing.T) {
+	b := newBench(t, "2.43.1")
+	var later atomic.Int64
+	began := b.Now()
+	b.Now = func() time.Time { return began.Add(time.Duration(later.Load())) }
+	b.dhis2.Fail(sandbox.Fault{Kind: sandbox.Status, Status: http.StatusUnauthorized})
+	start(t, NewService(b.Submitter))
+	id := b.begin(t).ID
+	until(t, b.Submitter, id, func(s ledger.Submission) bool { return s.WaitingFor != "" })
+
+	// Who asks again at once does not get the account locked.
+	later.Store(int64(10 * time.Second))
+	b.begin(t)
+	if b.isDown("national") == nil {
+		t.Error("DHIS2 is asked again after ten seconds")
+	}
+	b.dhis2.Heal()
+	later.Store(int64(2 * time.Minute))
+	b.begin(t)
+	if sub := until(t, b.Submitter, id, ends); sub.State != ledger.Accepted {
+		t.Errorf("%s %s", sub.State, sub.Error)
 	}
 }
 

@@ -304,6 +304,7 @@ func (s *Submitter) hurry(ctx context.Context, sub ledger.Submission) error {
 	if sub.WaitingFor == "" {
 		return nil
 	}
+	s.tryAgain(sub.DHIS2)
 	return s.jobs.insert(ctx, s.Ledger, sub)
 }
 
@@ -380,6 +381,8 @@ func failureOf(err error) failure {
 	var hint interface{ Hint() string }
 	if errors.As(err, &hint) {
 		f.remedy = hint.Hint()
+	} else if ledger.NoRoom(err) {
+		f.remedy = "make room on the disk of the data folder, or raise its quota: a month is written down while it is read"
 	}
 	var source *cht.Error
 	var destination *dhis2.Error

@@ -236,7 +236,7 @@ func (n *Notices) waiting(ctx context.Context) (map[string]waits, error) {
 		for _, sub := range subs {
 			filter.After = sub.ID
 			server, _, waits := strings.Cut(sub.WaitingFor, ":")
-			if !waits {
+			if !waits || !slices.Contains(n.Submitter.servers(), server) { // for room, which health tells
 				continue
 			}
 			w := servers[server]

@@ -20,13 +20,16 @@ type pause struct {
 	least, spent time.Duration
 	// passes says that it may pass by itself, moved that the step got somewhere before.
 	passes, moved bool
-	// source says that it is the CHT that is waited for, not DHIS2.
-	source bool
+	// source says that it is the CHT that is waited for, room that it is room for temporary files, not DHIS2.
+	source, room bool
 }
 
 // waitsFor says for whom a submission waits, and why.
 func (p *pause) waitsFor(key ledger.Key) string {
-	if p.source {
+	switch {
+	case p.room:
+		return "room on the disk: " + p.text
+	case p.source:
 		return "CHT " + key.CHT + ": " + p.text
 	}
 	return "DHIS2 " + key.DHIS2 + ": " + p.text
@@ -38,6 +41,9 @@ func pauseOf(err error) *pause {
 		return nil
 	}
 	f := failureOf(err)
+	if ledger.NoRoom(err) {
+		return &pause{failure: f, passes: true, room: true}
+	}
 	switch f.reason {
 	case CHTUnavailable, DHIS2Unavailable, Credentials:
 		return &pause{failure: f, passes: mayPass(err), source: errors.As(err, new(*cht.Error))}
@@ -59,6 +65,8 @@ const (
 	// to ask more often might lock an account.
 	longestPause = 15 * time.Minute
 	mendingPause = 15 * time.Minute
+	// wantedPause is the least for that where a person asks for it.
+	wantedPause = time.Minute
 )
 
 // grown is the pause after a server was away for so long: half as long again, within bounds, and not the same for all.
@@ -160,10 +168,10 @@ func (p *patience) pause(ctx context.Context, least time.Duration, why string) b
 	}
 }
 
-// downed is a destination that nobody asks before a time, and why.
+// downed is a destination that nobody asks before a time, since when, and why.
 type downed struct {
-	until time.Time
-	err   error
+	since, until time.Time
+	err          error
 }
 
 // isDown gives why a DHIS2 is not asked now; nil where it is.
@@ -174,6 +182,16 @@ func (s *Submitter) isDown(destination string) error {
 		return d.err
 	}
 	return nil
+}
+
+// tryAgain lets a DHIS2 be asked although it is down, as a person wants it now and may have mended the account; not more
+// often than an account bears.
+func (s *Submitter) tryAgain(destination string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d, ok := s.down[destination]; ok && s.now().Sub(d.since) >= wantedPause {
+		delete(s.down, destination)
+	}
 }
 
 // noteDown remembers that a DHIS2 refused the account or is none at all. To ask again for each source would lock the
@@ -188,7 +206,7 @@ func (s *Submitter) noteDown(destination string, err error) {
 	if s.down == nil {
 		s.down = map[string]downed{}
 	}
-	d := downed{until: s.now().Add(never), err: err}
+	d := downed{since: s.now(), until: s.now().Add(never), err: err}
 	if s.serving {
 		d.until = s.now().Add(mendingPause - time.Second)
 	}

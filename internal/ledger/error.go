@@ -79,7 +79,7 @@ func (l *Ledger) explain(doing string, err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: %w", doing, err)
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EFBIG):
+	case NoRoom(err):
 		e.Kind = Full
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		e.Kind = ReadOnly
@@ -94,6 +94,11 @@ func (l *Ledger) explain(doing string, err error) error {
 	e.What, e.Remedy = l.words(e.Kind)
 	e.What += " (" + err.Error() + ")"
 	return &e
+}
+
+// NoRoom says whether an error of the system is that a disk, or a quota, is full.
+func NoRoom(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 }
 
 // kindOf reads SQLite's result codes. A write that fails is a full disk as a rule: quotas and file size limits say so

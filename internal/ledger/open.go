@@ -28,6 +28,12 @@ const (
 	openRetry   = 20 * time.Millisecond
 )
 
+// MakeDir makes a data folder where there is none. Its errors are those of Open.
+func MakeDir(dir string) error {
+	l := &Ledger{config: Config{Dir: dir}}
+	return l.explain("make the data folder", os.MkdirAll(dir, 0o700))
+}
+
 func (l *Ledger) open(ctx context.Context) error {
 	dir, err := filepath.Abs(l.config.Dir)
 	if err != nil {

@@ -100,6 +100,15 @@ func statusError(doing string, a answer) *Error {
 	return e
 }
 
+// pageError tells a page for people where OpenHIM's API answered before: a proxy says that OpenHIM is away, or wants a
+// login. It may pass by itself.
+func pageError(doing string, a answer) *Error {
+	return &Error{
+		Doing: doing, Kind: Unusable, Status: a.status, Temporary: true, What: "a page of HTML was answered, which OpenHIM's API never does",
+		Remedy: "look at the proxy before OpenHIM; " + wrongAddress,
+	}
+}
+
 // answer is a whole answer.
 type answer struct {
 	status int
@@ -111,6 +120,12 @@ type answer struct {
 func (a answer) isJSON() bool {
 	kind, _, err := mime.ParseMediaType(a.header.Get("Content-Type"))
 	return err == nil && kind == "application/json"
+}
+
+// isPage says whether the body is a page for people.
+func (a answer) isPage() bool {
+	kind, _, err := mime.ParseMediaType(a.header.Get("Content-Type"))
+	return err == nil && kind == "text/html"
 }
 
 // quote gives the reason in OpenHIM's words, where it has one: a text that is no page and not the filler of 8.5.0.

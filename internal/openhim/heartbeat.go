@@ -43,6 +43,8 @@ func (c *Client) Heartbeat(ctx context.Context, urn string, uptime time.Duration
 		return nil, fmt.Errorf("%s: %w", doing, ErrForgotten)
 	case a.status != http.StatusOK:
 		return nil, statusError(doing, a)
+	case a.isPage():
+		return nil, pageError(doing, a)
 	case !a.isJSON(): // no configuration at all is told as the text "OK"
 		return nil, nil
 	}

@@ -75,6 +75,20 @@ func TestAHeartbeatWithoutAConfigurationBringsNone(t *testing.T) {
 	}
 }
 
+func TestAPageOfAProxyIsNoHeartbeat(t *testing.T) {
+	t.Parallel()
+	client, server, _ := known(t, sandbox.OpenHIMConfig{}, root())
+	r := ours(t)
+	if err := client.Register(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	server.Fail(sandbox.Fault{Kind: sandbox.LoginPage})
+	_, err := client.Heartbeat(t.Context(), r.URN, 0)
+	if e := errorOf(t, err); e.Kind != openhim.Unusable || !e.Temporary || e.Remedy == "" {
+		t.Errorf("got %+v", e)
+	}
+}
+
 func TestOddURNsAreFound(t *testing.T) {
 	t.Parallel()
 	client, _, _ := known(t, sandbox.OpenHIMConfig{}, root())
