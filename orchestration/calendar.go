@@ -17,8 +17,12 @@ type calendar struct {
 	NepaliMonths   bool `json:"nepali_months"`
 }
 
-// askedAt most so long ago is fresh.
-const fresh = 24 * time.Hour
+const (
+	// fresh is what was asked at most so long ago.
+	fresh = 24 * time.Hour
+	// refreshFor is how long a source may take to say again what is known of it: somebody waits for an answer meanwhile.
+	refreshFor = time.Second
+)
 
 // calendar gives how a source counts its months: as it is remembered, and else as the source says.
 func (s *Submitter) calendar(ctx context.Context, from Source) (*cht.Settings, error) {
@@ -26,8 +30,15 @@ func (s *Submitter) calendar(ctx context.Context, from Source) (*cht.Settings, e
 	if err == nil && known != nil && s.now().Sub(saved) < fresh {
 		return known, nil
 	}
-	settings, err := from.Client.Settings(ctx)
-	s.contacted("CHT "+from.Name, err)
+	asking, cancel := ctx, context.CancelFunc(func() {})
+	if known != nil {
+		asking, cancel = context.WithTimeout(ctx, refreshFor)
+	}
+	defer cancel()
+	settings, err := from.Client.Settings(asking)
+	if asking.Err() == nil { // else it was us who had no time
+		s.contacted("CHT "+from.Name, err)
+	}
 	if err != nil {
 		if known != nil { // it hardly ever changes
 			return known, nil

@@ -3,7 +3,9 @@ package orchestration
 import (
 	"context"
 	"database/sql"
+	"strings"
 
+	"github.com/cht-dhis2/mediator/internal/exchange"
 	"github.com/cht-dhis2/mediator/internal/ledger"
 )
 
@@ -71,12 +73,44 @@ func (s *Submitter) conclusion(ctx context.Context, sub ledger.Submission) (c Co
 	if c.Report, err = s.Report(ctx, sub.ID); err != nil {
 		return c, err
 	}
+	room := textsLimit
 	for e, err := range s.Ledger.Exchanges(ctx, sub.ID) {
 		if err != nil {
 			return c, err
 		}
-		c.Calls = append(c.Calls, StepCalls{Step: e.Step, Chunk: e.Chunk, Calls: readCalls(e.Body), Left: e.Body == nil && e.Size > 0})
+		one := StepCalls{Step: e.Step, Chunk: e.Chunk, Calls: readCalls(e.Body), Left: e.Body == nil && e.Size > 0}
+		room = one.within(room)
+		c.Calls = append(c.Calls, one)
 	}
 	c.Transactions, err = s.Ledger.Transactions(ctx, sub.ID)
 	return c, err
+}
+
+const (
+	// textsLimit is how many bytes of bodies a conclusion holds: a month of failed attempts must not fill the memory. The store
+	// has them all.
+	textsLimit = 8 << 20
+	// answerLimit is what is left of an answer beyond that.
+	answerLimit = 256
+)
+
+// cutTo keeps no more of a body's text; what is said of the whole stays.
+func cutTo(b *exchange.Body, limit int) {
+	if len(b.Text) <= limit {
+		return
+	}
+	b.Text, b.Cut = strings.Clone(strings.ToValidUTF8(b.Text[:limit], "")), true
+}
+
+// within cuts bodies where there is no room for them, and gives the room that is left.
+func (c StepCalls) within(room int) (left int) {
+	for i := range c.Calls {
+		sent, received := &c.Calls[i].Exchange.Sent, &c.Calls[i].Exchange.Received
+		if room -= len(sent.Text) + len(received.Text); room >= 0 {
+			continue
+		}
+		cutTo(sent, 0)
+		cutTo(received, answerLimit)
+	}
+	return max(room, 0)
 }

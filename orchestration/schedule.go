@@ -67,6 +67,9 @@ func (s *Scheduler) Tick(ctx context.Context, by string) (begun []ledger.Submiss
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+	if err := s.endUnapproved(ctx); err != nil {
+		return nil, err
+	}
 	timings, err := s.plan(ctx)
 	if err != nil {
 		return nil, err
@@ -93,6 +96,36 @@ func (s *Scheduler) Tick(ctx context.Context, by string) (begun []ledger.Submiss
 		}
 	}
 	return begun, nil
+}
+
+// mostHeld is how many held submissions one look takes up.
+const mostHeld = 1000
+
+// endUnapproved ends what is held and was not approved in its window: it would hold up its period for ever, and its figures
+// are old by then.
+func (s *Scheduler) endUnapproved(ctx context.Context) error {
+	held, err := s.Ledger.Submissions(ctx, ledger.Filter{States: []ledger.State{ledger.Held}, Limit: mostHeld})
+	if err != nil {
+		return err
+	}
+	for _, sub := range held {
+		if !s.now().After(s.windowEnd(sub)) {
+			continue
+		}
+		f := failure{
+			state: ledger.Refused, reason: NothingAccepted,
+			text:   "nobody approved it by " + s.windowEnd(sub).Format(time.DateOnly),
+			remedy: "submit the period again, and approve it, if it is still to be sent",
+		}
+		switch err := s.endHeld(ctx, sub.ID, &f); {
+		case errors.Is(err, ledger.ErrState): // it was approved, or ended, at this moment
+		case err != nil:
+			return err
+		default:
+			s.log(sub.ID, sub.Key).Warn("a held submission ends, as nobody approved it")
+		}
+	}
+	return nil
 }
 
 // schedulePart is a data set of one source.

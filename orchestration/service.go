@@ -53,8 +53,12 @@ func (s *Service) Run(ctx context.Context) error {
 		}
 		return err
 	}
-	var err error
-	if s.engine, err = NewEngine(s.Submitter); err != nil {
+	// The process that had the role until now may have taken another configuration from the console.
+	err := s.LoadConsole(ctx)
+	if err == nil {
+		s.engine, err = NewEngine(s.Submitter)
+	}
+	if err != nil {
 		return err
 	}
 	if err := s.engine.Start(context.WithoutCancel(ctx)); err != nil {

@@ -130,11 +130,15 @@ func TestASecondServiceStandsByUntilTheFirstOneEnds(t *testing.T) {
 	if sub.State != ledger.Accepted {
 		t.Errorf("%s %s", sub.State, sub.Error)
 	}
+	b.Configured(t.Context(), []byte(`{"data_sets": [{"id": "`+b.set+`", "reread_days": 44}]}`))
 	stop()
 	_ = b.Ledger.Close()
 	again := until(t, second.Submitter, second.begin(t).ID, ends)
 	if again.State != ledger.Accepted || !other.HasRole() {
 		t.Errorf("%s, role %v", again.State, other.HasRole())
+	}
+	if got := second.Operation(b.set).RereadDays; got != 44 {
+		t.Errorf("the second one re-reads for %d days, not as the first one was told", got)
 	}
 }
 

@@ -339,14 +339,21 @@ func TestReportsAddUp(t *testing.T) {
 		}
 		fetched := b.prepareSome(t, random, sub.ID, units)
 		b.answerSome(t, random, sub.ID)
-		if err := b.finish(t.Context(), sub.ID, nil); err != nil {
+		left := &failure{state: ledger.Failed, reason: DHIS2Unavailable} // so that it may go again
+		if err := b.finish(t.Context(), sub.ID, left); err != nil {
 			t.Fatal(err)
+		}
+		for range random.IntN(4) {
+			b.goesAgain(t, random, sub.ID, left)
 		}
 		r, err := b.Report(t.Context(), sub.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
 		c := r.Counts
+		if c.Accepted < 0 || c.Refused < 0 || c.Unknown < 0 || c.Unsent < 0 {
+			t.Fatalf("round %d: %+v", round, c)
+		}
 		if sum := c.Dropped + c.Quarantined + c.Accepted + c.Refused + c.Unknown + c.Unsent; sum != fetched {
 			t.Fatalf("round %d: %d fetched, %+v", round, fetched, c)
 		}
@@ -362,6 +369,9 @@ func TestReportsAddUp(t *testing.T) {
 		}
 		rows := OrgUnitResult{}
 		for _, result := range r.Results {
+			if result.Accepted < 0 || result.Refused < 0 || result.Unknown < 0 || result.Unsent < 0 {
+				t.Fatalf("round %d: %+v", round, result)
+			}
 			rows.Accepted += result.Accepted
 			rows.Refused += result.Refused
 			rows.Unknown += result.Unknown
@@ -370,6 +380,26 @@ func TestReportsAddUp(t *testing.T) {
 		if rows.Accepted != c.Accepted || rows.Refused != c.Refused || rows.Unknown != c.Unknown || rows.Unsent != c.Unsent {
 			t.Fatalf("round %d: rows %+v, counts %+v", round, rows, c)
 		}
+	}
+}
+
+// goesAgain lets what failed of a submission go again, if something did, and ends it again.
+func (b *bench) goesAgain(t *testing.T, random *rand.Rand, id string, f *failure) {
+	t.Helper()
+	chunks, err := b.Ledger.Chunks(t.Context(), id)
+	if err != nil || len(chunks) == 0 { // it would begin anew
+		return
+	}
+	_, err = b.Ledger.Reopen(t.Context(), id, nil)
+	if errors.Is(err, ledger.ErrState) { // nothing failed
+		return
+	}
+	if err := errors.Join(err, b.Ledger.Advance(t.Context(), id, ledger.Sending, nil)); err != nil {
+		t.Fatal(err)
+	}
+	b.answerSome(t, random, id)
+	if err := b.finish(t.Context(), id, f); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -446,7 +476,7 @@ func (b *bench) answerSome(t *testing.T, random *rand.Rand, id string) {
 
 func someOutcome(random *rand.Rand, values []dhis2.DataValue) dhis2.Outcome {
 	o := dhis2.Outcome{State: dhis2.Accepted, Accepted: len(values)}
-	switch random.IntN(4) {
+	switch random.IntN(5) {
 	case 0:
 		o = dhis2.Outcome{State: dhis2.Unknown}
 	case 1:
@@ -459,6 +489,11 @@ func someOutcome(random *rand.Rand, values []dhis2.DataValue) dhis2.Outcome {
 			}
 		}
 		o.State = dhis2.PartlyAccepted
+	case 3:
+		for i, v := range values {
+			o.Refused = append(o.Refused, dhis2.Refusal{Index: i, DataValue: v, Code: "E7619"})
+		}
+		o.State, o.Accepted = dhis2.StateRefused, 0
 	}
 	return o
 }
