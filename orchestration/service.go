@@ -132,7 +132,7 @@ func (s *Service) keepHouse(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-free.C:
-			if err := errors.Join(s.engine.Free(ctx), s.endHolds(ctx)); err != nil && ctx.Err() == nil {
+			if err := s.engine.Free(ctx); err != nil && ctx.Err() == nil {
 				s.logger().WithError(err).Error("the jobs could not be looked after")
 			}
 		case <-thin.C:
@@ -147,29 +147,6 @@ func (s *Service) keepHouse(ctx context.Context) {
 		}
 	}
 }
-
-// endHolds ends what was held until nobody can want it any more: its period's window is over.
-func (s *Service) endHolds(ctx context.Context) error {
-	held, err := s.Ledger.Submissions(ctx, ledger.Filter{States: []ledger.State{ledger.Held}, Limit: mostHeld})
-	if err != nil {
-		return err
-	}
-	for _, sub := range held {
-		if end := s.windowEnd(sub); s.now().After(end) {
-			f := &failure{
-				state: ledger.Refused, reason: NothingAccepted, text: "nobody approved it until " + end.Format(time.DateOnly),
-				remedy: "submit the period again, and approve it in time",
-			}
-			if err := s.finish(ctx, sub.ID, f); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// mostHeld is how many held submissions one look takes up.
-const mostHeld = 1000
 
 // Ready tells whether the service can do its work, and what is missing.
 func (s *Service) Ready(ctx context.Context) Readiness {
@@ -190,7 +167,7 @@ func (s *Service) Ready(ctx context.Context) Readiness {
 	}
 	r.Checks = append(r.Checks, store)
 	if fault := s.ConsoleFault(ctx); fault != "" {
-		r.Checks = append(r.Checks, Check{Name: "configuration", State: checkFailed, Reason: "console_refused", Remedy: "mediator status, the log and the next transaction say what is wrong"})
+		r.Checks = append(r.Checks, Check{Name: "configuration", State: checkFailed, Reason: "console_refused", Remedy: fault})
 	}
 	if s.OpenHIM != nil {
 		r.Checks = append(r.Checks, s.OpenHIM())

@@ -239,34 +239,6 @@ func TestAHeldSubmissionGoesWhenItIsApproved(t *testing.T) {
 	}
 }
 
-func TestAHeldSubmissionEndsWithItsWindow(t *testing.T) {
-	b := newBench(t, "2.43.1")
-	now := b.Now()
-	b.Now = func() time.Time { return now }
-	b.remember(t, t.TempDir())
-	b.DataSets[0].Operation.Hold = true
-	s := NewService(b.Submitter)
-	id := b.begin(t).ID
-	if _, err := b.Follow(t.Context(), id); err != nil {
-		t.Fatal(err)
-	}
-	for _, step := range []struct {
-		after time.Duration
-		want  ledger.State
-	}{{0, ledger.Held}, {leastWindow - time.Minute, ledger.Held}, {2 * time.Minute, ledger.Refused}} {
-		now = now.Add(step.after)
-		if err := s.endHolds(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if sub, err := b.Ledger.Submission(t.Context(), id); err != nil || sub.State != step.want {
-			t.Errorf("at %s it is %s, want %s (%v)", now, sub.State, step.want, err)
-		}
-	}
-	if n := len(b.dhis2.Imports()); n > 0 {
-		t.Errorf("%d imports of what nobody approved", n)
-	}
-}
-
 func TestARequestAfterTheAccountIsMendedGoesOnAtOnce(t *testing.T) {
 	b := newBench(t, "2.43.1")
 	var later atomic.Int64
