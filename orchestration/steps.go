@@ -124,15 +124,15 @@ func (s *Submitter) TakeUp(ctx context.Context) (ids []string, err error) {
 			continue
 		}
 		err := s.carry(ctx, sub.ID, leavesIt)
+		if ctx.Err() != nil {
+			break
+		}
 		switch {
-		case ctx.Err() != nil:
-			return ids, nil
-		case errors.Is(err, errLeft):
-			continue
-		case err != nil:
+		case err == nil:
+			ids = append(ids, sub.ID)
+		case !errors.Is(err, errLeft):
 			return ids, err
 		}
-		ids = append(ids, sub.ID)
 	}
 	return ids, nil
 }
