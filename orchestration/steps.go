@@ -124,10 +124,9 @@ func (s *Submitter) TakeUp(ctx context.Context) (ids []string, err error) {
 			continue
 		}
 		err := s.carry(ctx, sub.ID, leavesIt)
-		if ctx.Err() != nil {
-			break
-		}
 		switch {
+		case ctx.Err() != nil:
+			return ids, nil //nolint:nilerr // who stops it has what was asked for, and what is left in the middle goes on later
 		case err == nil:
 			ids = append(ids, sub.ID)
 		case !errors.Is(err, errLeft):
