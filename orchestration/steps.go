@@ -124,12 +124,10 @@ func (s *Submitter) TakeUp(ctx context.Context) (ids []string, err error) {
 			continue
 		}
 		err := s.carry(ctx, sub.ID, leavesIt)
-		switch {
-		case ctx.Err() != nil:
-			return ids, nil
-		case errors.Is(err, errLeft):
+		if errors.Is(err, errLeft) {
 			continue
-		case err != nil:
+		}
+		if err != nil {
 			return ids, err
 		}
 		ids = append(ids, sub.ID)
