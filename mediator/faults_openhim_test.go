@@ -33,32 +33,37 @@ func TestTheServiceWorksOnWhateverOpenHIMDoes(t *testing.T) {
 	}
 	var all []*suffering
 	for _, test := range []struct {
-		name  string
+		name string
+		// early says that it is so since before the start.
+		early bool
 		fault sandbox.Fault
 	}{
-		{"away", sandbox.Fault{Kind: sandbox.ResetBefore}},
-		{"answering 500", sandbox.Fault{Kind: sandbox.Status, Status: http.StatusInternalServerError}},
-		{"answering 503", sandbox.Fault{Kind: sandbox.Status, Status: http.StatusServiceUnavailable, RetryAfter: "3600"}},
-		{"answering HTML", sandbox.Fault{Kind: sandbox.LoginPage}},
-		{"sending to a login page", sandbox.Fault{Kind: sandbox.LoginRedirect}},
+		{"away since before the start", true, sandbox.Fault{Kind: sandbox.ResetBefore}},
+		{"answering 503 later", false, sandbox.Fault{Kind: sandbox.Status, Status: http.StatusServiceUnavailable, RetryAfter: "3600"}},
+		{"answering 500 later", false, sandbox.Fault{Kind: sandbox.Status, Status: http.StatusInternalServerError}},
+		{"answering HTML since before the start", true, sandbox.Fault{Kind: sandbox.LoginPage}},
+		{"answering HTML later", false, sandbox.Fault{Kind: sandbox.LoginPage}},
 	} {
-		early := &suffering{house: newHouse(t, "8.5.0", "", ""), name: test.name + " since before the start"}
-		early.him.Fail(test.fault)
-		early.serve()
-		late := &suffering{house: newHouse(t, "8.5.0", "", ""), name: test.name + " later"}
-		late.serve()
-		late.registered()
-		late.him.Fail(test.fault)
-		all = append(all, early, late)
+		h := &suffering{house: newHouse(t, "8.5.0", "", ""), name: test.name}
+		if test.early {
+			h.him.Fail(test.fault)
+		}
+		h.serve()
+		if !test.early {
+			h.registered()
+			h.him.Fail(test.fault)
+		}
+		all = append(all, h)
 	}
 	for _, h := range all {
 		eventually(t, h.name+": /readyz says so", func() bool {
 			check := h.check(h.door, "OpenHIM")
 			return check["state"] == "failed" && check["reason"] == "openhim_unavailable"
 		})
-		if status, answer := h.call(http.MethodGet, h.door+"/readyz", "", "", nil); status != http.StatusOK || answer["ready"] != true {
-			t.Errorf("%s: it is not ready: %d %v", h.name, status, answer)
-		}
+		eventually(t, h.name+": it is ready all the same", func() bool {
+			status, answer := h.call(http.MethodGet, h.door+"/readyz", "", "", nil)
+			return status == http.StatusOK && answer["ready"] == true
+		})
 	}
 	for n := range 3 {
 		for _, h := range all {
@@ -169,7 +174,7 @@ func (h *house) scheduled(door string) map[string]any {
 	return part
 }
 
-// TestAMistakeInTheConsoleIsRefusedWholeAndShown runs a service for each mistake, all at the same time.
+// TestAMistakeInTheConsoleIsRefusedWholeAndShown makes the mistakes one after the other, at some services at a time.
 func TestAMistakeInTheConsoleIsRefusedWholeAndShown(t *testing.T) {
 	t.Parallel()
 	type mistake struct {
@@ -197,52 +202,55 @@ func TestAMistakeInTheConsoleIsRefusedWholeAndShown(t *testing.T) {
 		{name: "an unknown data set", sets: beside(func(*house) map[string]any { return map[string]any{"id": "DsOther0001"} }), says: "is no data set of the configuration file"},
 		{name: "a data set twice", sets: beside(func(h *house) map[string]any { return map[string]any{"id": h.set} }), says: "stands twice"},
 	}
-	for _, h := range mistakes {
-		h.house = newHouse(t, "8.5.0", "", "")
+	houses := []*house{newHouse(t, "8.5.0", "", ""), newHouse(t, "8.5.0", "", ""), newHouse(t, "8.5.0", "", "")}
+	for _, h := range houses {
 		h.serve()
 	}
-	for _, h := range mistakes {
+	for _, h := range houses {
 		h.registered()
 		h.configure(map[string]any{"id": h.set, "hold": true}) // the good one
+		eventually(t, "the good one is in force", func() bool { return h.scheduled(h.door)["hold"] == true })
 	}
-	for _, h := range mistakes {
-		eventually(t, h.name+": the good one is in force", func() bool { return h.scheduled(h.door)["hold"] == true })
-		h.configure(h.sets(h.house)...)
-	}
-	for _, h := range mistakes {
-		eventually(t, h.name+": /readyz tells it", func() bool {
-			check := h.check(h.door, "configuration")
-			return check["state"] == "failed" && check["reason"] == "console_refused" && strings.Contains(fmt.Sprint(check["remedy"]), h.says)
-		})
-		if said := h.said.String(); !strings.Contains(said, "is refused; the last good one stays in force") || !strings.Contains(said, h.says) {
-			t.Errorf("%s: the log does not tell it:\n%s", h.name, said)
+	for round := range slices.Chunk(mistakes, len(houses)) {
+		for i, h := range round {
+			h.house = houses[i]
+			h.configure(h.sets(h.house)...)
 		}
-		if is := h.scheduled(h.door); is["hold"] != true || is["enabled"] != true || is["schedule"] != "" || is["reread_days"] != 30.0 {
-			t.Errorf("%s: the last good one is not in force: %v", h.name, is)
+		for _, h := range round {
+			eventually(t, h.name+": /readyz tells it", func() bool {
+				check := h.check(h.door, "configuration")
+				return check["state"] == "failed" && check["reason"] == "console_refused" && strings.Contains(fmt.Sprint(check["remedy"]), h.says)
+			})
+			if said := h.said.String(); !strings.Contains(said, "is refused; the last good one stays in force") || !strings.Contains(said, h.says) {
+				t.Errorf("%s: the log does not tell it:\n%s", h.name, said)
+			}
+			if is := h.scheduled(h.door); is["hold"] != true || is["enabled"] != true || is["schedule"] != "" || is["reread_days"] != 30.0 {
+				t.Errorf("%s: the last good one is not in force: %v", h.name, is)
+			}
+			if code, said := h.run("status"); code != 0 || !strings.Contains(said, h.says) || !strings.Contains(said, "the last good one is in force") {
+				t.Errorf("%s: status ends with %d:\n%s", h.name, code, said)
+			}
+			eventually(t, h.name+": a trigger is taken", func() bool {
+				status, answer := h.call(http.MethodPost, h.router+"/cht-dhis2/submissions", "chis", "client-Password-1", map[string]any{"data_set": h.set, "period": h.period})
+				h.id = fmt.Sprint(answer["id"])
+				return status == http.StatusAccepted
+			})
 		}
-		if code, said := h.run("status"); code != 0 || !strings.Contains(said, h.says) || !strings.Contains(said, "the last good one is in force") {
-			t.Errorf("%s: status ends with %d:\n%s", h.name, code, said)
+		for _, h := range round {
+			eventually(t, h.name+": the submission is held, as the last good one has it", func() bool {
+				status, _ := h.ask(http.MethodPost, h.door, "/cht-dhis2/submissions/"+h.id+"/approve", nil)
+				return status == http.StatusOK
+			})
 		}
-		status, answer := h.call(http.MethodPost, h.router+"/cht-dhis2/submissions", "chis", "client-Password-1", map[string]any{"data_set": h.set, "period": h.period})
-		if status != http.StatusAccepted {
-			t.Errorf("%s: a trigger is answered %d %v", h.name, status, answer)
+		for _, h := range round {
+			h.transaction(h.name+": a transaction with the fault", func(t map[string]any) bool {
+				return t["status"] == "Successful" && strings.Contains(property(t, "configuration_fault"), h.says)
+			})
 		}
-		h.id = fmt.Sprint(answer["id"])
-	}
-	for _, h := range mistakes {
-		eventually(t, h.name+": the submission is held, as the last good one has it", func() bool {
-			status, _ := h.ask(http.MethodPost, h.door, "/cht-dhis2/submissions/"+h.id+"/approve", nil)
-			return status == http.StatusOK
-		})
-	}
-	for _, h := range mistakes {
-		h.transaction(h.name+": a transaction with the fault", func(t map[string]any) bool {
-			return t["status"] == "Successful" && strings.Contains(property(t, "configuration_fault"), h.says)
-		})
 	}
 
 	// A restart keeps the last good one, and a good one ends the trouble.
-	h := mistakes[0]
+	h := houses[0]
 	h.stop()
 	h.serve()
 	if is := h.scheduled(h.door); is["hold"] != true {
