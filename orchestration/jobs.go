@@ -197,6 +197,18 @@ func (e *Engine) Start(ctx context.Context) error { return e.client.Start(ctx) }
 // with the next start. It returns when nothing is under way any more, or when the context ends.
 func (e *Engine) Stop(ctx context.Context) error { return e.client.StopAndCancel(ctx) }
 
+// Attend gives every unfinished submission a job that has none, so that nothing is forgotten whatever has happened.
+func (e *Engine) Attend(ctx context.Context) error {
+	left, err := e.submitter.Ledger.Unattended(ctx)
+	for _, sub := range left {
+		if err == nil {
+			e.submitter.log(sub.ID, sub.Key).Warn("a submission had nobody to go on with it, and goes on now")
+			err = e.submitter.jobs.insert(ctx, e.submitter.Ledger, sub)
+		}
+	}
+	return err
+}
+
 // Free gives jobs back that the store calls running and that are not: their end could not be written down, as while the
 // disk was full. A job counts as lost when it is found so twice, as one that begins is called running before it is.
 func (e *Engine) Free(ctx context.Context) error {

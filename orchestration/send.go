@@ -30,6 +30,9 @@ func (s *Submitter) sendStored(ctx context.Context, sub ledger.Submission) (*pau
 		f.reason = Configuration
 		return nil, s.finish(ctx, sub.ID, &f)
 	}
+	if stale, err := s.isStale(ctx, sub); stale || err != nil {
+		return nil, err
+	}
 	if err := s.isDown(who.to.Name); err != nil {
 		return pauseOf(err), nil
 	}
@@ -68,6 +71,23 @@ func (s *Submitter) sendStored(ctx context.Context, sub ledger.Submission) (*pau
 		return nil, err
 	}
 	return sending.conclude(ctx, sending.run(ctx))
+}
+
+// staleAfter is how old content may be of which nothing was sent yet.
+const staleAfter = 24 * time.Hour
+
+// isStale begins a submission anew of which nothing was sent for a long time, as when nobody took it up after a crash: its
+// figures are old ones. What a person has approved goes as it was approved, and what was sent in part goes on.
+func (s *Submitter) isStale(ctx context.Context, sub ledger.Submission) (bool, error) {
+	if s.now().Sub(sub.PreparedAt) < staleAfter || s.Operation(sub.DataSet).Hold {
+		return false, nil
+	}
+	chunks, err := s.Ledger.Chunks(ctx, sub.ID)
+	if err != nil || len(chunks) > 0 {
+		return false, err
+	}
+	s.log(sub.ID, sub.Key).WithField("prepared", sub.PreparedAt.Format(time.RFC3339)).Info("what was prepared is old, and is prepared anew")
+	return true, s.Ledger.Restart(ctx, sub.ID, s.jobs.next(prepareStep))
 }
 
 // settleLost books the chunks whose answer was lost with the process that waited for it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -315,5 +316,87 @@ func TestALostJobIsGivenBack(t *testing.T) {
 	}
 	if sub := until(t, b.Submitter, id, ends); sub.State != ledger.Accepted || len(b.dhis2.Imports()) != 4 {
 		t.Errorf("%s after %d imports", sub.State, len(b.dhis2.Imports()))
+	}
+}
+
+func TestOldContentOfWhichNothingWasSentIsPreparedAnew(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		after   time.Duration
+		hold    bool
+		exports int
+	}{
+		{"soon after", time.Hour, false, 1},
+		{"a day later", staleAfter, false, 2},
+		{"as it was approved", staleAfter, true, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := newBench(t, "2.43.1")
+			now := b.Now()
+			b.Now = func() time.Time { return now }
+			b.remember(t, t.TempDir())
+			id := b.begin(t).ID
+			if p, err := b.step(t.Context(), id, prepareStep); p != nil || err != nil {
+				t.Fatal(p, err)
+			}
+			b.DataSets[0].Operation.Hold = test.hold
+			now = now.Add(test.after)
+			if report, err := b.Follow(t.Context(), id); err != nil || report.State != ledger.Accepted && report.State != ledger.Held {
+				t.Fatalf("%s %s, %v", report.State, report.Error, err)
+			}
+			exports := 0
+			for _, r := range b.cht.Requests() {
+				if strings.HasPrefix(r.Path, "/api/v2/export") {
+					exports++
+				}
+			}
+			if exports != test.exports {
+				t.Errorf("the CHT was read %d times, want %d", exports, test.exports)
+			}
+		})
+	}
+}
+
+func TestASubmissionWithoutAJobGetsOne(t *testing.T) {
+	b := newBench(t, "2.43.1")
+	id := b.begin(t).ID
+	if err := b.Ledger.DropJobs(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	start(t, NewService(b.Submitter))
+	engine, err := NewEngine(b.Submitter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time there is nobody to look after
+		if err := engine.Attend(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if sub := until(t, b.Submitter, id, ends); sub.State != ledger.Accepted || len(b.dhis2.Imports()) != 4 {
+		t.Errorf("%s after %d imports", sub.State, len(b.dhis2.Imports()))
+	}
+}
+
+func TestTheNextCommandTellsAnEndThatWasNotTold(t *testing.T) {
+	b := newBench(t, "2.43.1")
+	id := b.begin(t).ID
+	if err := b.finish(t.Context(), id, nil); err != nil { // and killed before its end was told
+		t.Fatal(err)
+	}
+	told := 0
+	b.Told = func(_ context.Context, c Conclusion) ([]ledger.Letter, error) {
+		if c.Submission.ID == id {
+			told++
+		}
+		return nil, nil
+	}
+	for range 2 {
+		if _, err := b.TakeUp(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if told != 1 {
+		t.Errorf("told %d times", told)
 	}
 }

@@ -115,6 +115,9 @@ func (s *Submitter) through(ctx context.Context, id string, ours bool) (Report, 
 // TakeUp carries on with the submissions that a killed process has left in the middle, and tells which. One that has to wait
 // for longer than a command does is left to the service, and so is what is left when the context ends: others asked for it.
 func (s *Submitter) TakeUp(ctx context.Context) (ids []string, err error) {
+	if err := s.tellUntold(ctx); err != nil {
+		return nil, err
+	}
 	left, err := s.Ledger.Submissions(ctx, ledger.Filter{States: []ledger.State{ledger.Preparing, ledger.Ready, ledger.Sending}, Limit: mostTakenUp})
 	if err != nil {
 		return nil, err
@@ -137,6 +140,24 @@ func (s *Submitter) TakeUp(ctx context.Context) (ids []string, err error) {
 }
 
 const mostTakenUp = 100
+
+// tellUntold tells the ends that a killed process has left untold.
+func (s *Submitter) tellUntold(ctx context.Context) error {
+	ids, err := s.Ledger.Untold(ctx, concludeStep)
+	for _, id := range ids {
+		var sub ledger.Submission
+		if err == nil {
+			sub, err = s.Ledger.Submission(ctx, id)
+		}
+		if err == nil {
+			err = s.conclude(ctx, sub)
+		}
+		if err == nil {
+			err = s.Ledger.DropJobs(ctx, id)
+		}
+	}
+	return err
+}
 
 // givingUp is what who carries a submission does with it when it is stopped, or has no patience left.
 type givingUp int

@@ -29,6 +29,49 @@ func (*Ledger) StandingJobs(ctx context.Context, tx *sql.Tx, id string, kinds ..
 	return ids, err
 }
 
+// Unattended gives the unfinished submissions that nobody will go on with, as they have no job: all but the held ones, which
+// wait for a person.
+func (l *Ledger) Unattended(ctx context.Context) (left []Submission, err error) {
+	err = l.read(ctx, "look for submissions without a job", func(tx *sql.Tx) error {
+		attended := map[string]bool{}
+		rows, err := tx.QueryContext(ctx, `SELECT args ->> 'submission' FROM river_job
+			WHERE state IN ('available', 'pending', 'retryable', 'running', 'scheduled') AND args ->> 'submission' IS NOT NULL`)
+		err = each(rows, err, func() error {
+			var id string
+			err := rows.Scan(&id)
+			attended[id] = true
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		rows, err = tx.QueryContext(ctx, submissionColumns+`WHERE s.ended_at = 0 AND s.state <> $1 ORDER BY s.number`, Held)
+		return each(rows, err, func() error {
+			s, err := scanSubmission(rows.Scan)
+			if !attended[s.ID] {
+				left = append(left, s)
+			}
+			return err
+		})
+	})
+	return left, err
+}
+
+// Untold gives the submissions that have ended and whose end is not told yet, as their job for that waits.
+func (l *Ledger) Untold(ctx context.Context, kind string) (ids []string, err error) {
+	err = l.read(ctx, "look for ends that are not told", func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT DISTINCT s.id FROM river_job j JOIN submission s ON s.id = j.args ->> 'submission'
+			WHERE j.kind = $1 AND j.state IN ('available', 'retryable', 'scheduled') AND s.ended_at > 0 ORDER BY s.id`, kind)
+		return each(rows, err, func() error {
+			var id string
+			err := rows.Scan(&id)
+			ids = append(ids, id)
+			return err
+		})
+	})
+	return ids, err
+}
+
 // RunningJobs gives the ids of the jobs that the database calls running.
 func (l *Ledger) RunningJobs(ctx context.Context) (ids []int64, err error) {
 	err = l.read(ctx, "read the jobs", func(tx *sql.Tx) error {

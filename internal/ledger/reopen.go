@@ -102,6 +102,31 @@ func failedChunks(ctx context.Context, tx *sql.Tx, s Submission) (count chunkCou
 	return count, err
 }
 
+// Restart takes a submission back to the state Queued, with the job that next adds, as what preparing left is too old to be
+// sent. ErrState says that it is not being prepared or sent, or that some of it was sent.
+func (l *Ledger) Restart(ctx context.Context, id string, next Next) error {
+	return l.write(ctx, "prepare submission "+id+" anew", func(tx *sql.Tx) error {
+		s, err := submission(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		var chunks int
+		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM chunk WHERE submission = $1`, s.number).Scan(&chunks); err != nil {
+			return err
+		}
+		if chunks > 0 || s.State != Ready && s.State != Sending {
+			return fmt.Errorf("%w: it is %s, with %d chunks", ErrState, s.State, chunks)
+		}
+		if err := startAnew(ctx, tx, s); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, `UPDATE submission SET state = $1 WHERE number = $2`, Queued, s.number); err != nil {
+			return err
+		}
+		return next.call(ctx, tx, id)
+	})
+}
+
 // startAnew takes back all that preparing left.
 func startAnew(ctx context.Context, tx *sql.Tx, s Submission) error {
 	for _, table := range []string{"content", "org_unit_outcome"} {
