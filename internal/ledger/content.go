@@ -150,41 +150,85 @@ func notShared(ctx context.Context, tx *sql.Tx, s Submission) error {
 	return nil
 }
 
-// storeContent packs the content away and makes sure of its order, on which ranges rest, and of its size.
+// storeContent packs the content away and makes sure of its order, on which ranges rest, and of its size. Rows are packed
+// while the ones before them are written.
 func storeContent(ctx context.Context, tx *sql.Tx, pack *packer, s Submission, p Preparation) (parts int, err error) {
+	if p.Content == nil {
+		return 0, sameSize(0, p)
+	}
+	rows, err := newBatch(ctx, tx, `INSERT INTO content (submission, place, attribute_option_combo, org_unit, size, hash, packed) VALUES`, 7, "")
+	if err != nil {
+		return 0, err
+	}
+	ready, stop := make(chan contentReady, packedAhead), make(chan struct{})
+	go func() {
+		defer close(ready)
+		pack.content(ctx, s, p, func(row contentReady) bool {
+			select {
+			case ready <- row:
+				return true
+			case <-stop:
+				return false
+			}
+		})
+	}()
+	defer func() {
+		close(stop)
+		for range ready { // until the packing has ended, which uses the transaction too
+		}
+	}()
 	values := 0
-	if p.Content != nil {
-		rows, err := newBatch(ctx, tx, `INSERT INTO content (submission, place, attribute_option_combo, org_unit, size, hash, packed) VALUES`, 7, "")
-		if err != nil {
-			return 0, err
+	for row := range ready {
+		if row.err == nil {
+			row.err = rows.add(ctx, row.row...)
 		}
-		var last Part
-		for part, err := range p.Content {
-			if err == nil && parts > 0 && cmp.Or(cmp.Compare(last.AttributeOptionCombo, part.AttributeOptionCombo), cmp.Compare(last.OrgUnit, part.OrgUnit)) >= 0 {
-				err = fmt.Errorf("org unit %s is out of order", part.OrgUnit)
-			}
-			var row []any
-			if err == nil {
-				row, err = pack.row(ctx, s.number, parts, part)
-			}
-			if err == nil {
-				err = rows.add(ctx, row...)
-			}
-			if err != nil {
-				return 0, err
-			}
-			last = Part{AttributeOptionCombo: part.AttributeOptionCombo, OrgUnit: part.OrgUnit}
-			parts++
-			values += len(part.Values)
+		if row.err != nil {
+			return 0, row.err
 		}
-		if err := rows.end(ctx); err != nil {
-			return 0, err
-		}
+		parts++
+		values += row.values
 	}
+	if err := rows.end(ctx); err != nil {
+		return 0, err
+	}
+	return parts, sameSize(values, p)
+}
+
+func sameSize(values int, p Preparation) error {
 	if values != p.Counts.Unsent {
-		return 0, fmt.Errorf("the content has %d values, and %d are to be sent", values, p.Counts.Unsent)
+		return fmt.Errorf("the content has %d values, and %d are to be sent", values, p.Counts.Unsent)
 	}
-	return parts, nil
+	return nil
+}
+
+// packedAhead is how many rows may be packed that are not written yet.
+const packedAhead = 64
+
+// contentReady is a row of content to be written, or why there is none.
+type contentReady struct {
+	row    []any
+	values int
+	err    error
+}
+
+// content packs the parts, one after the other, as long as more are wanted.
+func (p *packer) content(ctx context.Context, s Submission, from Preparation, yield func(contentReady) bool) {
+	var last Part
+	place := 0
+	for part, err := range from.Content {
+		if err == nil && place > 0 && cmp.Or(cmp.Compare(last.AttributeOptionCombo, part.AttributeOptionCombo), cmp.Compare(last.OrgUnit, part.OrgUnit)) >= 0 {
+			err = fmt.Errorf("org unit %s is out of order", part.OrgUnit)
+		}
+		ready := contentReady{values: len(part.Values), err: err}
+		if err == nil {
+			ready.row, ready.err = p.row(ctx, s.number, place, part)
+		}
+		if !yield(ready) || ready.err != nil {
+			return
+		}
+		last = Part{AttributeOptionCombo: part.AttributeOptionCombo, OrgUnit: part.OrgUnit}
+		place++
+	}
 }
 
 func (p *packer) row(ctx context.Context, submission, place int, part Part) ([]any, error) {
