@@ -83,8 +83,9 @@ func (s *Submitter) Configured(ctx context.Context, config []byte) {
 	s.logger().Info("the configuration from OpenHIM's console is in force")
 }
 
+// note keeps what came, even when the service is being stopped at this instant.
 func (s *Submitter) note(ctx context.Context, name string, text []byte) {
-	if err := s.Ledger.SaveSetting(ctx, name, text); err != nil {
+	if err := s.Ledger.SaveSetting(context.WithoutCancel(ctx), name, text); err != nil {
 		s.logger().WithError(err).Error("the configuration from OpenHIM's console could not be kept")
 	}
 }
