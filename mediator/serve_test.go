@@ -362,6 +362,10 @@ func TestServiceTakesItsConfigurationFromTheConsole(t *testing.T) {
 		_, answer := h.call(http.MethodGet, h.door+"/cht-dhis2/submissions/"+id, "openhim", doorPassword, nil)
 		return answer["state"] == "held"
 	})
+	held := h.transaction("the hold is told", func(t map[string]any) bool { return property(t, "state") == "held" })
+	if held["status"] != "Completed with error(s)" {
+		t.Errorf("a held submission is told as %v", held["status"])
+	}
 	if code, said := h.run("approve", id); code != 0 || !strings.Contains(said, "accepted") {
 		t.Errorf("approve ends with %d:\n%s", code, said)
 	}

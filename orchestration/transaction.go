@@ -61,13 +61,13 @@ type told struct {
 	Transaction openhim.Transaction `json:"transaction"`
 }
 
-// Letters gives the letters that an end leaves. One that has not ended, being held, leaves none, and a dry run leaves
+// Letters gives the letters that an end leaves, and a hold, which is told as it stands and again when it ends. A dry run leaves
 // those only that were asked for. The same end gives the same letters.
 func (t Telling) Letters(ctx context.Context, c Conclusion) ([]ledger.Letter, error) {
 	sub := c.Submission
 	asking := slices.DeleteFunc(slices.Clone(c.Transactions), func(id string) bool { return !openhim.IsID(id) })
 	switch {
-	case !sub.State.Ended(), len(asking) == 0 && sub.DryRun:
+	case !sub.State.Ended() && sub.State != ledger.Held, len(asking) == 0 && sub.DryRun:
 		return nil, nil
 	case len(asking) == 0 && ofTheDay(sub):
 		letter, err := t.day(sub)
@@ -192,6 +192,8 @@ func httpStatus(sub ledger.Submission) int {
 	switch sub.State {
 	case ledger.Accepted, ledger.Unchanged, ledger.PartlyAccepted:
 		return http.StatusOK
+	case ledger.Held:
+		return http.StatusAccepted
 	case ledger.Refused:
 		return http.StatusUnprocessableEntity
 	case ledger.Cancelled:

@@ -202,7 +202,8 @@ func TestWhoIsToldOfAnEnd(t *testing.T) {
 	}{
 		{"nobody asked", func(*Conclusion) {}, []string{"openhim create " + own}},
 		{"two transactions asked", func(c *Conclusion) { c.Transactions = []string{asked, other} }, []string{"openhim update " + asked, "openhim update " + other}},
-		{"held", func(c *Conclusion) { c.Submission.State = ledger.Held; c.Transactions = []string{asked} }, nil},
+		{"held", func(c *Conclusion) { c.Submission.State = ledger.Held; c.Transactions = []string{asked} }, []string{"openhim update " + asked}},
+		{"held, and nobody asked", func(c *Conclusion) { c.Submission.State = ledger.Held }, []string{"openhim create " + own}},
 		{"a dry run that nobody waits for", func(c *Conclusion) { c.Submission.DryRun = true }, nil},
 		{"a dry run that was asked for", func(c *Conclusion) { c.Submission.DryRun = true; c.Transactions = []string{asked} }, []string{"openhim update " + asked}},
 		{"what asked is no transaction", func(c *Conclusion) { c.Transactions = []string{"'; DROP"} }, []string{"openhim create " + own}},
