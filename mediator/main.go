@@ -19,12 +19,18 @@ import (
 )
 
 // memoryLimit is the memory from which on garbage is collected harder, in bytes: a month of any size runs in some tens of
-// megabytes. The variable GOMEMLIMIT sets another one.
-const memoryLimit = 48 << 20
+// megabytes. Below it garbage may grow to twice what is in use, which is little. GOMEMLIMIT and GOGC set others.
+const (
+	memoryLimit = 48 << 20
+	garbage     = 200
+)
 
 func main() {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbage)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal ends the work in good order; with stop the next one ends the process.
