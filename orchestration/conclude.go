@@ -2,7 +2,6 @@ package orchestration
 
 import (
 	"context"
-	"database/sql"
 	"strings"
 
 	"github.com/cht-dhis2/mediator/internal/exchange"
@@ -28,33 +27,27 @@ type StepCalls struct {
 	Left bool
 }
 
-// conclude tells how a submission ended: it leaves the letters that have to go. Done twice it leaves the same ones.
+// conclude tells how a submission ended, or that it is held: it leaves the letters that have to go. Done again it does
+// nothing: a job may be left over, as that of a hold which was over before its turn came.
 func (s *Submitter) conclude(ctx context.Context, sub ledger.Submission) error {
-	if !sub.State.Ended() && sub.State != ledger.Held {
+	if !sub.State.Ended() && sub.State != ledger.Held || sub.IsTold() {
 		return nil
 	}
-	if sub.State.Ended() {
+	var letters []ledger.Letter
+	if s.Told != nil {
+		c, err := s.conclusion(ctx, sub)
+		if err == nil {
+			letters, err = s.Told(ctx, c)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	first, err := s.Ledger.Tell(ctx, sub, letters)
+	if err == nil && first && sub.State.Ended() {
 		s.countEnd(sub)
 	}
-	if s.Told == nil {
-		return nil
-	}
-	c, err := s.conclusion(ctx, sub)
-	if err != nil {
-		return err
-	}
-	letters, err := s.Told(ctx, c)
-	if err != nil || len(letters) == 0 {
-		return err
-	}
-	return s.Ledger.Together(ctx, "tell how submission "+sub.ID+" ended", func(tx *sql.Tx) error {
-		for _, letter := range letters {
-			if err := s.Ledger.PostTx(ctx, tx, letter); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	return err
 }
 
 // countEnd tells the metrics and the log of an end.

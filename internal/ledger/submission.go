@@ -127,6 +127,7 @@ type Submission struct {
 	// Retries is how often a person let what had failed go again.
 	Retries int
 
+	told           string
 	number, series int
 }
 
@@ -274,7 +275,7 @@ func (l *Ledger) Submission(ctx context.Context, id string) (s Submission, err e
 const submissionColumns = `SELECT s.number, s.series, s.id, r.dhis2, r.data_set, r.period, r.source, s.state, s.dry_run, s.asked_period,
 	s.asked_units, s.requested_by, s.dialect, s.reason, s.error, s.remedy, s.created_at, s.prepared_at, s.ended_at, s.cancelled_by,
 	s.waiting_for, s.waiting_since, s.thinned_at, s.parts, s.fetched, s.dropped, s.quarantined, s.unchanged, s.held, s.accepted,
-	s.refused, s.unknown, s.unsent, s.not_kept, s.unit_states, s.issues_total, s.facts, s.retries
+	s.refused, s.unknown, s.unsent, s.not_kept, s.unit_states, s.issues_total, s.facts, s.retries, s.told
 	FROM submission s JOIN series r ON r.number = s.series `
 
 func submission(ctx context.Context, from querier, id string) (Submission, error) {
@@ -304,7 +305,7 @@ func scanSubmission(scan func(...any) error) (Submission, error) {
 	if err := scan(&s.number, &s.series, &s.ID, &s.DHIS2, &s.DataSet, &period, &s.CHT, &s.State, &s.DryRun, &s.AskedPeriod,
 		&units, &s.RequestedBy, &s.Dialect, &s.Reason, &s.Error, &s.Remedy, &created, &prepared, &ended, &s.CancelledBy,
 		&s.WaitingFor, &waiting, &thinned, &s.Parts, &c.Fetched, &c.Dropped, &c.Quarantined, &c.Unchanged, &c.Held, &c.Accepted,
-		&c.Refused, &c.Unknown, &c.Unsent, &s.NotKept, &states, &s.IssuesTotal, &s.Facts, &s.Retries); err != nil {
+		&c.Refused, &c.Unknown, &c.Unsent, &s.NotKept, &states, &s.IssuesTotal, &s.Facts, &s.Retries, &s.told); err != nil {
 		return s, err
 	}
 	s.CreatedAt, s.PreparedAt, s.EndedAt = timeOf(created), timeOf(prepared), timeOf(ended)
@@ -612,4 +613,28 @@ func (l *Ledger) Unfinished(ctx context.Context) (states map[State]int, waiting 
 		})
 	})
 	return states, waiting, err
+}
+
+// IsTold says whether others were told of the state in which the submission is.
+func (s Submission) IsTold() bool { return s.told == s.telling() }
+
+// telling names what there is to tell of a submission now.
+func (s Submission) telling() string { return fmt.Sprintf("%s %d", s.State, s.Retries) }
+
+// Tell posts the letters that tell of a submission's state, and writes down that it is told, in one transaction: whoever
+// comes again posts nothing more. It says whether this one was the first.
+func (l *Ledger) Tell(ctx context.Context, s Submission, letters []Letter) (first bool, err error) {
+	err = l.write(ctx, "tell of submission "+s.ID, func(tx *sql.Tx) error {
+		n, err := affected(tx.ExecContext(ctx, `UPDATE submission SET told = $1 WHERE id = $2 AND told <> $1`, s.telling(), s.ID))
+		if first = n > 0; err != nil || !first {
+			return err
+		}
+		for _, letter := range letters {
+			if err := l.PostTx(ctx, tx, letter); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return first, err
 }

@@ -57,6 +57,7 @@ func suite(t *testing.T, opened func(*testing.T, *clock) *Ledger) {
 		{"exchanges are kept to a bound", testExchanges},
 		{"letters go in order", testOutbox},
 		{"what is no news is not posted", testNews},
+		{"a state is told once", testTell},
 		{"the schedule is changed by one", testSchedule},
 		{"settings are kept", testSetting},
 		{"old evidence is thinned", testThin},
@@ -776,6 +777,54 @@ func testOutbox(t *testing.T, l *Ledger, c *clock) {
 	}
 	if err := l.Post(ctx, Letter{Kind: "report", Subject: "large", Body: make([]byte, LetterLimit+1)}); err == nil {
 		t.Error("a letter without bound was kept")
+	}
+}
+
+func testTell(t *testing.T, l *Ledger, _ *clock) {
+	s := begin(t, l, Request{Key: key()})
+	tell := func() (first bool) {
+		t.Helper()
+		now, err := l.Submission(t.Context(), s.ID)
+		must(t, err)
+		told := now.IsTold()
+		first, err = l.Tell(t.Context(), now, []Letter{{Kind: "report", Subject: "a", Body: []byte(now.State)}})
+		must(t, err)
+		if told == first {
+			t.Errorf("%s: told before %v, first %v", now.State, told, first)
+		}
+		return first
+	}
+	held := readyWith(part("", "OuA", "DeA=1"))
+	held.State = Held
+	must(t, l.Prepared(t.Context(), s.ID, held, nil))
+	for _, step := range []struct {
+		name string
+		do   func() error
+		want bool
+	}{
+		{"held", nil, true},
+		{"held, again", nil, false},
+		{"failed", func() error { return l.Finish(t.Context(), s.ID, End{State: Failed}, nil) }, true},
+		{"failed, again", nil, false},
+		{"failed once more after a retry", func() error {
+			_, err := l.Reopen(t.Context(), s.ID, nil)
+			return errors.Join(err, l.Finish(t.Context(), s.ID, End{State: Failed}, nil))
+		}, true},
+	} {
+		if step.do != nil {
+			must(t, step.do())
+		}
+		if got := tell(); got != step.want {
+			t.Errorf("%s: told %v, want %v", step.name, got, step.want)
+		}
+		letter, due, err := l.NextLetter(t.Context(), "report")
+		must(t, err)
+		if due != step.want {
+			t.Errorf("%s: a letter waits: %v", step.name, due)
+		}
+		if due {
+			must(t, l.Delivered(t.Context(), letter))
+		}
 	}
 }
 

@@ -59,7 +59,9 @@ CREATE TABLE submission (
     -- What the steps know of themselves, as JSON: the rules in force, and what each touched.
     facts         text    NOT NULL DEFAULT '{}',
     -- How often a person let what had failed go again.
-    retries       integer NOT NULL DEFAULT 0
+    retries       integer NOT NULL DEFAULT 0,
+    -- What was told of it last: its state, and which try that was.
+    told          text    NOT NULL DEFAULT ''
 );
 CREATE INDEX submission_series ON submission (series, number);
 CREATE INDEX submission_state ON submission (state, ended_at);
