@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+
+	"github.com/cht-dhis2/mediator/internal/issue"
 )
 
 // isSection says whether a key holds keys of its own, such as openhim.
@@ -107,36 +109,10 @@ func nearest(key string, known []string) string {
 	if len(known) == 0 {
 		return "there is none at all"
 	}
-	best, distance := "", 0
-	for _, candidate := range known {
-		if d := edits(strings.ToLower(key), candidate); best == "" || d < distance {
-			best, distance = candidate, d
-		}
-	}
-	if distance <= max(1, len(key)/2) {
-		return "did you mean " + best + "?"
+	if near := issue.Nearest(key, known); near != "" {
+		return "did you mean " + near + "?"
 	}
 	return "known here are " + strings.Join(known, ", ")
-}
-
-// edits counts the letters to add, take away or change to make one word the other (Levenshtein).
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }
 
 // sorted are the keys of a map in one order, as no message may depend on the map's.

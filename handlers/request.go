@@ -18,6 +18,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/cht-dhis2/mediator/internal/issue"
 	"github.com/cht-dhis2/mediator/orchestration"
 )
 
@@ -133,15 +134,9 @@ func unknown(what, name string, known []string) *problem {
 	if len(known) == 0 {
 		return bad(fmt.Sprintf("unknown %s %q", what, shortened(name)), "there is none here")
 	}
-	best, distance := "", 0
-	for _, one := range known {
-		if d := edits(shortened(strings.ToLower(name)), strings.ToLower(one)); best == "" || d < distance {
-			best, distance = one, d
-		}
-	}
 	remedy := "known here are " + strings.Join(known, ", ")
-	if distance <= max(1, len(name)/2) {
-		remedy = "did you mean " + best + "? " + remedy
+	if near := issue.Nearest(shortened(name), known); near != "" {
+		remedy = "did you mean " + near + "? " + remedy
 	}
 	return bad(fmt.Sprintf("unknown %s %q", what, shortened(name)), remedy)
 }
@@ -153,26 +148,6 @@ func shortened(name string) string {
 		return name
 	}
 	return strings.ToValidUTF8(name[:longest], "") + "…"
-}
-
-// edits counts the bytes to add, to take away or to change to make one word of the other.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j]+1, row[j+1]+1, change)
-		}
-	}
-	return row[len(b)]
 }
 
 // selection says what a request is about, in a body or in a query.

@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"math"
 	"sync"
 	"time"
@@ -74,17 +72,12 @@ type jobs struct{ client *river.Client[*sql.Tx] }
 
 // Remember lets the submitter store its submissions in a ledger.
 func (s *Submitter) Remember(l *ledger.Ledger) error {
-	client, err := l.Jobs(&river.Config{Logger: silent()})
+	client, err := l.Jobs(&river.Config{})
 	if err != nil {
 		return err
 	}
 	s.Ledger, s.jobs = l, &jobs{client}
 	return nil
-}
-
-// silent is a log that keeps nothing: what the job engine says of itself helps nobody here.
-func silent() *slog.Logger {
-	return slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.Level(math.MaxInt)}))
 }
 
 // next adds a step's job to a transaction.
@@ -178,7 +171,7 @@ func NewEngine(s *Submitter) (*Engine, error) {
 	river.AddWorker(workers, worker[sendJob]{engine: e, id: func(j sendJob) string { return j.Submission }})
 	river.AddWorker(workers, worker[concludeJob]{engine: e, id: func(j concludeJob) string { return j.Submission }})
 	client, err := s.Ledger.Jobs(&river.Config{
-		Logger: silent(), Workers: workers, FetchPollInterval: pollEvery, FetchCooldown: pollEvery / 2,
+		Workers: workers, FetchPollInterval: pollEvery, FetchCooldown: pollEvery / 2,
 		Queues: map[string]river.QueueConfig{
 			prepareStep: {MaxWorkers: preparers}, sendStep: {MaxWorkers: senders}, concludeStep: {MaxWorkers: concluders},
 		},

@@ -81,8 +81,11 @@ func (l *Ledger) Close() error {
 
 // Jobs makes a River client on the database. Its InsertTx takes the transaction that a Next is given. A job runs for a
 // minute at most unless the configuration or the job says otherwise, which is too short for most steps. The client must
-// be stopped before Close.
+// be stopped before Close. Without a logger it says nothing: what the engine says of itself helps nobody here.
 func (l *Ledger) Jobs(config *river.Config) (*river.Client[*sql.Tx], error) {
+	if config.Logger == nil {
+		config.Logger = quiet()
+	}
 	client, err := river.NewClient(riversqlite.New(l.writer), config)
 	if err != nil {
 		return nil, fmt.Errorf("make the job engine: %w", err)
