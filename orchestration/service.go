@@ -47,18 +47,18 @@ const (
 // Run works until the context ends, and then stops in good order: what is on its way is finished, the rest goes on with
 // the next start.
 func (s *Service) Run(ctx context.Context) error {
-	if err := s.awaitRole(ctx); err != nil {
+	err := s.awaitRole(ctx)
+	if err == nil {
+		// The process that had the role until now may have taken another configuration from the console.
+		err = s.LoadConsole(ctx)
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	// The process that had the role until now may have taken another configuration from the console.
-	err := s.LoadConsole(ctx)
-	if err == nil {
-		s.engine, err = NewEngine(s.Submitter)
-	}
-	if err != nil {
+	if s.engine, err = NewEngine(s.Submitter); err != nil {
 		return err
 	}
 	if err := s.engine.Start(context.WithoutCancel(ctx)); err != nil {

@@ -400,3 +400,15 @@ func TestTheNextCommandTellsAnEndThatWasNotTold(t *testing.T) {
 		t.Errorf("told %d times", told)
 	}
 }
+
+func TestAStopWhileTheServiceStartsIsNoFault(t *testing.T) {
+	b := newBench(t, "2.43.1")
+	if err := b.Ledger.TakeRole(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if err := NewService(b.Submitter).Run(ctx); err != nil {
+		t.Errorf("stopped right after the role was taken: %v", err)
+	}
+}
