@@ -354,9 +354,9 @@ func (w *world) awaitImports(_ *testscript.TestScript, args []string) error {
 	return err
 }
 
-// interrupt sends an interrupt to the process whose number is in a file.
-func (*world) interrupt(ts *testscript.TestScript, args []string) error {
-	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[0])))
+// sendSignal signals the process whose number is in a file.
+func sendSignal(ts *testscript.TestScript, file string, what os.Signal) error {
+	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(file)))
 	if err != nil {
 		return err
 	}
@@ -364,7 +364,12 @@ func (*world) interrupt(ts *testscript.TestScript, args []string) error {
 	if err != nil {
 		return err
 	}
-	return process.Signal(os.Interrupt)
+	return process.Signal(what)
+}
+
+// interrupt sends an interrupt to the process whose number is in a file.
+func (*world) interrupt(ts *testscript.TestScript, args []string) error {
+	return sendSignal(ts, args[0], os.Interrupt)
 }
 
 // logins compares how many requests came to DHIS2 in all.

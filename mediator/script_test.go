@@ -108,13 +108,5 @@ func (*world) firstGroup(ts *testscript.TestScript, args []string) error {
 
 // killProcess ends the process whose number is in a file, as nobody can who has to tidy up.
 func (*world) killProcess(ts *testscript.TestScript, args []string) error {
-	pid, err := strconv.Atoi(strings.TrimSpace(ts.ReadFile(args[0])))
-	if err != nil {
-		return err
-	}
-	process, err := os.FindProcess(pid)
-	if err != nil {
-		return err
-	}
-	return process.Kill()
+	return sendSignal(ts, args[0], os.Kill)
 }
