@@ -129,6 +129,13 @@ type DataSet struct {
 	Completeness string   `koanf:"completeness" doc:"Whether data sets are registered as complete: off. There is no other choice yet, and none is taken unsaid. Required." example:"off"`
 	ChunkValues  int      `koanf:"chunk_values" default:"0" doc:"How many values go in one request: at most 12000 up to DHIS2 2.42, 4000 from 2.43 on. 0 is 5000 and 2000." example:"1000"`
 
+	Compare        string            `koanf:"compare" default:"server" doc:"What the CHT's values are compared with, so that only differences go: server, what DHIS2 holds and what it accepted before; or ledger, what it accepted only, without reading it." example:"ledger"`
+	EditedInDHIS2  string            `koanf:"edited_in_dhis2" default:"keep" doc:"What to do with a value that somebody changed in DHIS2: keep it and list it, overwrite it, or hold the submission until a person approves." example:"hold"`
+	VanishedCells  string            `koanf:"vanished_cells" default:"keep" doc:"What to do with a value that DHIS2 accepted and the CHT does not give any more, in an org unit that it still gives: keep, zero or delete." example:"zero"`
+	MostShrink     int               `koanf:"most_shrink" default:"50" doc:"A month whose sum falls by more than so many percent of what was accepted before is held until a person approves, 1 to 100; 0 is never." example:"20"`
+	SharedOrgUnits string            `koanf:"shared_org_units" default:"refuse" doc:"What to do where two sources give the same org unit: refuse, or add their values up." example:"add"`
+	LiveFrom       map[string]string `koanf:"live_from" doc:"Lets districts join one after the other: org units in DHIS2, and the first month that is sent of what lies below each. What lies below none of them is not sent. Without it everything is, from first_period on." example:"{OuDistrict1: \"202608\"}"`
+
 	Enabled         bool          `koanf:"enabled" default:"true" doc:"Whether the schedule submits it." example:"false"`
 	Schedule        string        `koanf:"schedule" doc:"When it is looked for what is due, as the five fields of cron: minute, hour, day of the month, month, weekday, in the source's time zone; in quotes where it begins with an asterisk. Without it nothing goes by itself." example:"0 3 * * *"`
 	FirstAfterDays  int           `koanf:"first_after_days" default:"5" doc:"How many days after the end of a month it may first go, 0 to 3660." example:"3"`

@@ -123,7 +123,7 @@ func (h *house) ask(method, door, path string, body any) (int, map[string]any) {
 func (h *house) submit(door string) (id string) {
 	h.t.Helper()
 	eventually(h.t, "a trigger is taken", func() bool {
-		status, answer := h.ask(http.MethodPost, door, "/cht-dhis2/submissions", map[string]any{"period": h.period})
+		status, answer := h.ask(http.MethodPost, door, "/cht-dhis2/submissions", map[string]any{"period": h.period, "full": true})
 		if status != http.StatusAccepted && status != http.StatusTooManyRequests { // on a machine that has too much to do
 			h.t.Fatalf("the trigger is answered %d %v", status, answer)
 		}

@@ -79,7 +79,7 @@ const staleAfter = 24 * time.Hour
 // isStale begins a submission anew of which nothing was sent for a long time, as when nobody took it up after a crash: its
 // figures are old ones. What a person has approved goes as it was approved, and what was sent in part goes on.
 func (s *Submitter) isStale(ctx context.Context, sub ledger.Submission) (bool, error) {
-	if s.now().Sub(sub.PreparedAt) < staleAfter || s.Operation(sub.DataSet).Hold {
+	if s.now().Sub(sub.PreparedAt) < staleAfter || sub.ApprovedBy != "" {
 		return false, nil
 	}
 	chunks, err := s.Ledger.Chunks(ctx, sub.ID)

@@ -54,6 +54,8 @@ type DataSet struct {
 	Rules       mapping.Rules
 	// ChunkValues is how many values go in one request; 0 leaves it to the dialect.
 	ChunkValues int
+	// Compare says how differences are found and treated.
+	Compare Compare
 	// Operation is how the configuration file runs it; the console may say otherwise.
 	Operation Operation
 }
@@ -69,6 +71,10 @@ type Request struct {
 	OrgUnits []string
 	// DryRun lets DHIS2 check and store nothing.
 	DryRun bool
+	// Mode is what is sent.
+	Mode ledger.Mode
+	// Compare lets Prepare leave in the plan only what differs.
+	Compare bool
 	// RequestedBy is who asks, for the report.
 	RequestedBy string
 	// Transaction is OpenHIM's transaction that brought the request, Parent the one that it runs again; both may be empty.
@@ -279,11 +285,11 @@ func (s *Submitter) Begin(ctx context.Context, r Request, next ledger.Next) (sub
 	}
 	sub, began, err = s.Ledger.Begin(ctx, ledger.Request{
 		Key:         ledger.Key{DHIS2: who.set.DHIS2, DataSet: r.DataSet, Period: period, CHT: r.CHT},
-		AskedPeriod: r.Period, OrgUnits: r.OrgUnits, DryRun: r.DryRun, RequestedBy: r.RequestedBy, Transaction: r.Transaction,
+		AskedPeriod: r.Period, OrgUnits: r.OrgUnits, DryRun: r.DryRun, Mode: r.Mode, RequestedBy: r.RequestedBy, Transaction: r.Transaction,
 	}, both(s.jobs.next(prepareStep), next))
-	if errors.Is(err, ledger.ErrOtherOrgUnits) {
+	if errors.Is(err, ledger.ErrOther) {
 		err = &NotNowError{
-			What:   fmt.Sprintf("%s of data set %s from CHT %s is being sent for other org units", period, r.DataSet, r.CHT),
+			What:   fmt.Sprintf("%s of data set %s from CHT %s is being sent for other org units, or in another way", period, r.DataSet, r.CHT),
 			Remedy: "ask again when that submission has ended, or cancel it",
 		}
 	}

@@ -22,6 +22,8 @@ type pause struct {
 	passes, moved bool
 	// source says that it is the CHT that is waited for, room that it is room for temporary files, not DHIS2.
 	source, room bool
+	// turn says that it is another source's submission.
+	turn bool
 }
 
 // waitsFor says for whom a submission waits, and why.
@@ -29,6 +31,8 @@ func (p *pause) waitsFor(key ledger.Key) string {
 	switch {
 	case p.room:
 		return "room on the disk: " + p.text
+	case p.turn:
+		return "its turn: " + p.text
 	case p.source:
 		return "CHT " + key.CHT + ": " + p.text
 	}
