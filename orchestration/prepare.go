@@ -111,12 +111,16 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	if err != nil {
 		return err
 	}
+	if err := s.isDown(ctx, "CHT "+p.from.Name); err != nil {
+		return err
+	}
 	var settings *cht.Settings
 	err = p.patience.with(ctx, "the CHT", func() (err error) {
 		settings, err = p.from.Client.Settings(p.evidence.call(ctx, "Read the settings of CHT "+p.from.Name))
 		s.contacted("CHT "+p.from.Name, err)
 		return err
 	})
+	s.noteDown(ctx, "CHT "+p.from.Name, err)
 	if err != nil {
 		return err
 	}
@@ -136,6 +140,7 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 		s.contacted("CHT "+p.from.Name, err)
 		return err
 	})
+	s.noteDown(ctx, "CHT "+p.from.Name, err)
 	if err != nil {
 		return err
 	}
@@ -146,7 +151,7 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 
 // askDHIS2 asks the server for its dialect and for the data set, and makes sure that it can take it.
 func (s *Submitter) askDHIS2(ctx context.Context, p *Plan) (set dhis2.DataSet, err error) {
-	if err := s.isDown(p.to.Name); err != nil {
+	if err := s.isDown(ctx, "DHIS2 "+p.to.Name); err != nil {
 		return set, err
 	}
 	err = p.patience.with(ctx, "DHIS2", func() (err error) {
@@ -161,7 +166,7 @@ func (s *Submitter) askDHIS2(ctx context.Context, p *Plan) (set dhis2.DataSet, e
 		set, err = p.to.Client.DataSet(p.evidence.call(ctx, "Read data set "+p.set.ID+" from DHIS2 "+p.to.Name), p.set.ID)
 		return err
 	})
-	s.noteDown(p.to.Name, err)
+	s.noteDown(ctx, "DHIS2 "+p.to.Name, err)
 	if err == nil {
 		s.keepExpiry(ctx, p.to.Name, set)
 	}

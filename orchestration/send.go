@@ -33,7 +33,7 @@ func (s *Submitter) sendStored(ctx context.Context, sub ledger.Submission) (*pau
 	if stale, err := s.isStale(ctx, sub); stale || err != nil {
 		return nil, err
 	}
-	if err := s.isDown(who.to.Name); err != nil {
+	if err := s.isDown(ctx, "DHIS2 "+who.to.Name); err != nil {
 		return pauseOf(err), nil
 	}
 	if err := s.Ledger.Advance(ctx, sub.ID, ledger.Sending, nil); err != nil {
@@ -47,7 +47,7 @@ func (s *Submitter) sendStored(ctx context.Context, sub ledger.Submission) (*pau
 		calls := newEvidence(s.BodyLimit)
 		server, err := who.to.Client.Server(calls.call(ctx, "Ask DHIS2 "+who.to.Name+" for its version"))
 		s.contacted("DHIS2 "+who.to.Name, err)
-		s.noteDown(who.to.Name, err)
+		s.noteDown(ctx, "DHIS2 "+who.to.Name, err)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -434,7 +434,7 @@ func (s *sending) send(ctx context.Context, chunk ledger.Chunk, text dhis2.Packe
 		return answered{chunk, ledger.Answer{Outcome: dhis2.Outcome{State: dhis2.Unsent}}, ended{err: err}}
 	}
 	sent := answered{chunk: chunk, answer: ledger.Answer{Outcome: o.After(chunk.Tried), Exchanges: calls.json()}}
-	sent.end = s.decide(chunk, text.Chunk, &sent.answer)
+	sent.end = s.decide(ctx, chunk, text.Chunk, &sent.answer)
 	s.tell(chunk, sent.answer.Outcome, time.Since(started))
 	return sent
 }
@@ -449,7 +449,7 @@ const (
 )
 
 // decide says how it goes on after a chunk, and what is booked of it.
-func (s *sending) decide(chunk ledger.Chunk, sent dhis2.Chunk, answer *ledger.Answer) ended {
+func (s *sending) decide(ctx context.Context, chunk ledger.Chunk, sent dhis2.Chunk, answer *ledger.Answer) ended {
 	o := &answer.Outcome
 	whole := chunk.To-chunk.From < 2 // a single org unit is not split
 	if o.Next == dhis2.Smaller && whole && !chunk.Tried && o.Wait == 0 {
@@ -471,7 +471,7 @@ func (s *sending) decide(chunk ledger.Chunk, sent dhis2.Chunk, answer *ledger.An
 	case o.Next == dhis2.StopDataSet:
 		return ended{after: stop, failure: &failure{state: ledger.Refused, reason: NothingAccepted, text: refusedText(*o), remedy: refusedRemedy(*o)}}
 	case o.Next == dhis2.StopRun:
-		s.noteDown(s.who.to.Name, o.Failure)
+		s.noteDown(ctx, "DHIS2 "+s.who.to.Name, errorOf(o.Failure))
 		s.last = o.Failure
 		return ended{after: later}
 	case o.Next == dhis2.Smaller && !whole:

@@ -1,0 +1,183 @@
+package orchestration
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/riverqueue/river"
+
+	"github.com/cht-dhis2/mediator/internal/ledger"
+	"github.com/cht-dhis2/mediator/internal/sandbox"
+)
+
+// threeDays is how long the neighbours are away here.
+const threeDays = 72 * time.Hour
+
+// works works a submission as the service does until a time, or until it has ended or is held, and gives the pauses that it
+// made. The clock is moved on instead of waiting, and each is called after that.
+func (b *bench) works(t *testing.T, clock *time.Time, id string, end time.Time, each func()) (pauses []time.Duration) {
+	t.Helper()
+	for clock.Before(end) {
+		sub, err := b.Ledger.Submission(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sub.State.Ended() || sub.State == ledger.Held {
+			return pauses
+		}
+		p, err := b.step(t.Context(), id, stepOf(sub.State))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p == nil {
+			continue
+		}
+		wait, err := b.waits(t.Context(), id, p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pauses = append(pauses, wait)
+		*clock = clock.Add(wait)
+		if each != nil {
+			each()
+		}
+	}
+	return pauses
+}
+
+// grow makes sure that pauses grow to a limit, and are not the same for all.
+func grow(t *testing.T, pauses []time.Duration, limit time.Duration) {
+	t.Helper()
+	var longest time.Duration
+	for i, p := range pauses {
+		if p > limit || p < longest*3/4 {
+			t.Fatalf("pause %d is %s, after one of %s; %s is the most", i+1, p, longest, limit)
+		}
+		longest = max(longest, p)
+	}
+	if n := len(pauses); n < 20 || pauses[0] > firstPause || longest < limit*4/5 || len(slices.Compact(slices.Clone(pauses[n-10:]))) < 5 {
+		t.Errorf("%d pauses, the first ones %v, the last ones %v", n, pauses[:min(n, 5)], pauses[max(0, n-5):])
+	}
+}
+
+func TestAServerAwayForThreeDaysIsWaitedFor(t *testing.T) {
+	away := sandbox.Fault{Kind: sandbox.Status, Status: http.StatusServiceUnavailable}
+	gone := sandbox.Fault{Kind: sandbox.ResetBefore}
+	at := func(f sandbox.Fault, skip int) sandbox.Fault {
+		f.Method, f.Skip = post, skip
+		return f
+	}
+	for _, test := range []struct {
+		name, server string
+		limit        time.Duration
+		// cht and dhis2 go wrong from the beginning, then when it is waited for the first time.
+		cht, dhis2, then []sandbox.Fault
+		accepted         int
+	}{
+		{name: "the CHT, before anything is read", server: "CHT county", cht: []sandbox.Fault{away}},
+		{name: "the CHT, unreachable, as its month is read", server: "CHT county", cht: []sandbox.Fault{{Kind: sandbox.ResetBefore, Path: "/api/v2/export"}}},
+		{name: "DHIS2, before anything is asked", server: "DHIS2 national", dhis2: []sandbox.Fault{gone}},
+		{name: "DHIS2, as it is asked for the data set", server: "DHIS2 national", dhis2: []sandbox.Fault{{Kind: away.Kind, Status: away.Status, Path: "/api/dataSets"}}},
+		{name: "DHIS2, at the first chunk", server: "DHIS2 national", dhis2: []sandbox.Fault{at(away, 0)}, then: []sandbox.Fault{away}},
+		{name: "DHIS2, in the middle", server: "DHIS2 national", dhis2: []sandbox.Fault{at(gone, 2)}, then: []sandbox.Fault{gone}, accepted: 600},
+		{
+			name: "DHIS2, in the middle, with what it answered", server: "DHIS2 national", accepted: 600, limit: 3 * time.Minute,
+			dhis2: []sandbox.Fault{{Kind: sandbox.ResetAfter, Method: post, Skip: 2, Times: 1}, at(away, 2)}, then: []sandbox.Fault{away},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, "2.43.1")
+				clock := b.clocked(t)
+				b.LongestPause = test.limit
+				n := &newsroom{bench: b, Notices: &Notices{Submitter: b.Submitter, Channels: []string{"notice-mail"}}}
+				b.cht.Fail(test.cht...)
+				b.dhis2.Fail(test.dhis2...)
+				began, id := *clock, b.begin(t).ID
+				var told []string
+				pauses := b.works(t, clock, id, began.Add(threeDays), func() {
+					b.dhis2.Fail(test.then...)
+					test.then = nil
+					told = append(told, n.look(t)...)
+				})
+				grow(t, pauses, b.longestPause())
+				sub, err := b.Ledger.Submission(t.Context(), id)
+				if err != nil || sub.State.Ended() || sub.Counts.Accepted != test.accepted {
+					t.Fatalf("after three days it is %s, %d accepted: %s, %v", sub.State, sub.Counts.Accepted, sub.Error, err)
+				}
+				if s := b.Summary(sub); !strings.HasPrefix(s.WaitingFor, test.server+": ") || s.WaitingSince.Sub(began) > time.Minute {
+					t.Errorf("status says that it waits for %q since %s", s.WaitingFor, s.WaitingSince)
+				}
+
+				b.cht.Heal()
+				b.dhis2.Heal()
+				// The last pause is over: from here on nothing waits.
+				if more := b.works(t, clock, id, clock.Add(threeDays), nil); len(more) > 0 {
+					t.Errorf("when it is back, pauses of %v follow", more)
+				}
+				sub, err = b.Ledger.Submission(t.Context(), id)
+				if err != nil || sub.State != ledger.Accepted || sub.WaitingFor != "" {
+					t.Errorf("it ends %s, waiting for %q: %s, %v", sub.State, sub.WaitingFor, sub.Error, err)
+				}
+				b.arrivedOnce(t)
+				for range 12 {
+					*clock = clock.Add(5 * time.Minute)
+					told = append(told, n.look(t)...)
+				}
+				n.want(t, "in all", told, test.server+" has been waited for since "+minute(sub.CreatedAt), "+ Nothing waits for "+test.server+" any more")
+			})
+		})
+	}
+}
+
+func TestADHIS2ThatGoesAwayAfterTheLastAnswerHoldsNothingUp(t *testing.T) {
+	b := newBench(t, "2.43.1")
+	clock := b.clocked(t)
+	id := b.begin(t).ID
+	for len(b.dhis2.Imports()) < 4 {
+		sub, err := b.Ledger.Submission(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := b.step(t.Context(), id, stepOf(sub.State)); p != nil || err != nil {
+			t.Fatal(p, err)
+		}
+	}
+	b.dhis2.Fail(sandbox.Fault{Kind: sandbox.ResetBefore})
+	if pauses := b.works(t, clock, id, clock.Add(threeDays), nil); len(pauses) > 0 {
+		t.Errorf("it waits %v", pauses)
+	}
+	if report, err := b.Report(t.Context(), id); err != nil || report.State != ledger.Accepted {
+		t.Errorf("%s %s, %v", report.State, report.Error, err)
+	}
+}
+
+// TestAWaitUsesNoTryUp looks at the jobs that the engine keeps.
+func TestAWaitUsesNoTryUp(t *testing.T) {
+	b := newBench(t, "2.43.1")
+	b.cht.Fail(sandbox.Fault{Kind: sandbox.Status, Status: http.StatusUnauthorized})
+	start(t, NewService(b.Submitter))
+	id := b.begin(t).ID
+	attempts := func() (attempt int, waits bool) {
+		list, err := b.jobs.client.JobList(t.Context(), river.NewJobListParams().Kinds(prepareStep))
+		if err != nil || len(list.Jobs) == 0 {
+			t.Fatal(list, err)
+		}
+		job := list.Jobs[len(list.Jobs)-1]
+		return job.Attempt, job.State == "scheduled"
+	}
+	for range 3 {
+		until(t, b.Submitter, id, func(s ledger.Submission) bool {
+			_, waits := attempts()
+			return s.WaitingFor != "" && waits
+		})
+		if attempt, _ := attempts(); attempt > 0 {
+			t.Errorf("%d attempts are used up", attempt)
+		}
+		b.begin(t) // lets it go at once
+	}
+}
