@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/riverqueue/river"
 
 	"github.com/cht-dhis2/mediator/internal/ledger"
@@ -179,5 +180,102 @@ func TestAWaitUsesNoTryUp(t *testing.T) {
 			t.Errorf("%d attempts are used up", attempt)
 		}
 		b.begin(t) // lets it go at once
+	}
+}
+
+// holds gives what DHIS2 holds, by cell.
+func (b *bench) holds() map[string]string {
+	held := map[string]string{}
+	for _, v := range b.dhis2.Values() {
+		held[v.OrgUnit+" "+v.DataElement+" "+v.CategoryOptionCombo+" "+v.AttributeOptionCombo+" "+v.Period] = v.Value
+	}
+	return held
+}
+
+func TestAFaultyDHIS2EndsAsAGoodOne(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		faults []sandbox.Fault
+	}{
+		{"503 for every second request", []sandbox.Fault{{Kind: sandbox.Status, Status: 503, Every: 2}}},
+		{"503 for every second chunk, however often it goes", []sandbox.Fault{{Kind: sandbox.Status, Status: 503, Every: 2, Method: post}}},
+		{"every third answer is lost", []sandbox.Fault{{Kind: sandbox.ResetAfter, Every: 3}}},
+		{"every third answer to a chunk is lost", []sandbox.Fault{{Kind: sandbox.ResetAfter, Every: 3, Method: post}}},
+		{"as slow as its proxy waits", []sandbox.Fault{{Kind: sandbox.Latency, Delay: 50 * time.Second, Method: post}, {Kind: sandbox.StatusAfter, Status: 504, Every: 2, Method: post}}},
+		{"as slow as the mediator waits", []sandbox.Fault{{Kind: sandbox.Latency, Delay: 51 * time.Second, Method: post, Every: 3}}},
+		{"a success that stored nothing, every second time", []sandbox.Fault{{Kind: sandbox.WriteFails, Every: 2}}},
+		{"a success that stored nothing, many times", []sandbox.Fault{{Kind: sandbox.WriteFails, Skip: 1, Times: 40}}},
+		{"a new period that meets another first request of it, many times", []sandbox.Fault{{Kind: sandbox.Status, Status: 503, Method: post, Times: 40}, {Kind: sandbox.NewPeriodRace, Times: 6}}},
+		{"the account is refused in the middle", []sandbox.Fault{{Kind: sandbox.Status, Status: 401, Method: post, Skip: 2, Times: 3}}},
+	} {
+		for _, version := range []string{"2.42.5", "2.43.1"} {
+			t.Run(test.name+" "+version, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					good := newBench(t, version)
+					want, _ := good.submit(t, t.Context())
+					b := newBench(t, version)
+					clock := b.clocked(t)
+					b.dhis2.Fail(test.faults...)
+					id := b.begin(t).ID
+					pauses := b.works(t, clock, id, clock.Add(threeDays), nil)
+					got, err := b.Report(t.Context(), id)
+					if err != nil || got.State != want.State || got.Counts != want.Counts || got.OrgUnits != want.OrgUnits {
+						t.Errorf("%s %+v after %v (%s), want %s %+v: %v", got.State, got.Counts, pauses, got.Error, want.State, want.Counts, err)
+					}
+					if diff := cmp.Diff(good.holds(), b.holds()); diff != "" {
+						t.Errorf("DHIS2 holds something else (-good +faulty):\n%s", diff)
+					}
+					if b.dhis2.MostAtOnce() > 1 {
+						t.Errorf("%d imports at once", b.dhis2.MostAtOnce())
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestAPoisonedChunkDoesNotStopTheOthers(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		fault sandbox.Fault
+		units int
+	}{
+		{"DHIS2 fails over it", sandbox.Fault{Kind: sandbox.Status, Status: 500}, 1},
+		{"DHIS2 fails over many", sandbox.Fault{Kind: sandbox.Status, Status: 500}, 8},
+		{"the proxy cannot bear it", sandbox.Fault{Kind: sandbox.ResetBefore}, 1},
+		{"the proxy cannot bear many", sandbox.Fault{Kind: sandbox.ResetBefore}, 8},
+		{"it takes too long", sandbox.Fault{Kind: sandbox.Latency, Delay: time.Minute}, 1},
+		{"DHIS2 claims success and stores nothing of many", sandbox.Fault{Kind: sandbox.WriteFails}, 8},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, "2.43.1")
+				b.DataSets[0].ChunkValues = 30 // an org unit each
+				clock := b.clocked(t)
+				var units []string
+				for _, v := range b.country.Right[b.set] {
+					if !slices.Contains(units, v.OrgUnit) {
+						units = append(units, v.OrgUnit)
+					}
+				}
+				slices.Sort(units)
+				for _, unit := range units[:test.units] {
+					test.fault.Method, test.fault.Contains = post, unit
+					b.dhis2.Fail(test.fault)
+				}
+				id := b.begin(t).ID
+				b.works(t, clock, id, clock.Add(threeDays), nil)
+				sub, err := b.Ledger.Submission(t.Context(), id)
+				if want := benchValues - 30*test.units; err != nil || sub.State.Ended() || sub.Counts.Accepted != want {
+					t.Fatalf("%s, %d accepted, want %d, %v", sub.State, sub.Counts.Accepted, want, err)
+				}
+				b.dhis2.Heal()
+				b.works(t, clock, id, clock.Add(time.Hour), nil)
+				if sub, err = b.Ledger.Submission(t.Context(), id); err != nil || sub.State != ledger.Accepted {
+					t.Errorf("%s %+v, %v", sub.State, sub.Counts, err)
+				}
+				b.arrivedOnce(t)
+			})
+		})
 	}
 }
