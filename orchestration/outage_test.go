@@ -2,6 +2,7 @@ package orchestration
 
 import (
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/riverqueue/river"
 
+	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/sandbox"
 )
@@ -278,4 +280,84 @@ func TestAPoisonedChunkDoesNotStopTheOthers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestARefusedAccountIsToldOnceAndNeverLocked has several submissions for a DHIS2 whose account was changed, people who
+// press again and again, and a supervisor that restarts the service, for three days.
+func TestARefusedAccountIsToldOnceAndNeverLocked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, "2.42.5")
+		clock := b.clocked(t)
+		began := *clock
+		server := sandbox.NewDHIS2(sandbox.DHIS2Config{
+			Version: "2.42.5", Metadata: b.country.DHIS2, LocksAccounts: true, Now: b.Now,
+			Users: []sandbox.DHIS2User{{Username: "mediator", Password: "new", Authorities: []string{"ALL"}, OrgUnits: b.country.Users[0].OrgUnits}},
+		})
+		password := "old"
+		login := func(r *http.Request) { r.SetBasicAuth("mediator", password) }
+		b.Destinations["national"] = Destination{Name: "national", Client: dhis2.New(&url.URL{Scheme: "http", Host: "stand-in.test"}, inMemory{server, login, time.Minute}, 1)}
+		n := &newsroom{bench: b, Notices: &Notices{Submitter: b.Submitter, Channels: []string{"notice-mail"}, Tokens: []string{"national"}}}
+		var told, ids []string
+		due := map[string]time.Time{}
+		for _, period := range []string{"202607", "202608", "202609", "202610"} {
+			sub, _, err := b.Begin(t.Context(), Request{DataSet: b.set, Period: period, CHT: "county"}, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids, due[sub.ID] = append(ids, sub.ID), *clock
+		}
+		next := func() string {
+			slices.SortFunc(ids, func(x, y string) int { return due[x].Compare(due[y]) })
+			return ids[0]
+		}
+		for i := 0; clock.Before(began.Add(threeDays)); i++ {
+			id := next()
+			at := latest(*clock, due[id])
+			*clock = at
+			b.works(t, clock, id, at.Add(time.Nanosecond), nil)
+			due[id], *clock = *clock, at
+			sub, err := b.Ledger.Submission(t.Context(), id)
+			if err != nil || sub.State.Ended() {
+				t.Fatalf("%s: %s, %v", sub.State, sub.Error, err)
+			}
+			told = append(told, n.look(t)...)
+			switch {
+			case i%7 == 0: // somebody asks again, every minute
+				*clock = clock.Add(time.Minute)
+				if _, _, err := b.Begin(t.Context(), Request{DataSet: b.set, Period: sub.Period.String(), CHT: "county"}, nil); err != nil {
+					t.Fatal(err)
+				}
+				due[id] = *clock
+			case i%11 < 5: // a supervisor starts the service again, and again
+				b.Submitter = &Submitter{Sources: b.Sources, Destinations: b.Destinations, DataSets: b.DataSets, SpoolDir: b.SpoolDir, Now: b.Now, Ledger: b.Ledger, jobs: b.jobs, serving: true}
+				n.Notices.Submitter = b.Submitter
+				due[id] = *clock
+			}
+		}
+		if server.LockOuts() > 0 {
+			t.Errorf("the account was locked %d times", server.LockOuts())
+		}
+		n.want(t, "in three days", told, "DHIS2 national refuses the mediator's account")
+		password = "new"
+		mended := *clock
+		for range ids {
+			id := next()
+			*clock = latest(*clock, due[id])
+			b.works(t, clock, id, clock.Add(time.Hour), nil)
+			if sub, err := b.Ledger.Submission(t.Context(), id); err != nil || !sub.State.Ended() {
+				t.Errorf("%s: %s, %v", sub.State, sub.WaitingFor, err)
+			}
+			due[id] = clock.Add(far)
+		}
+		if took := clock.Sub(mended); took > 2*mendingPause {
+			t.Errorf("it goes on after %s", took)
+		}
+	})
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
