@@ -21,8 +21,9 @@ type pause struct {
 	least, spent time.Duration
 	// passes says that it may pass by itself, moved that the step got somewhere before.
 	passes, moved bool
-	// source says that it is the CHT that is waited for, room that it is room for temporary files, not DHIS2.
-	source, room bool
+	// source says that it is the CHT that is waited for, room that it is room for temporary files, ours that it is a fault of
+	// the mediator's, not DHIS2.
+	source, room, ours bool
 }
 
 // waitsFor says for whom a submission waits, and why.
@@ -30,6 +31,8 @@ func (p *pause) waitsFor(key ledger.Key) string {
 	switch {
 	case p.room:
 		return "room on the disk: " + p.text
+	case p.ours:
+		return "a fault of the mediator to be mended: " + p.text
 	case p.source:
 		return "CHT " + key.CHT + ": " + p.text
 	}
