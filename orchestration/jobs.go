@@ -153,12 +153,11 @@ type Engine struct {
 	suspects map[int64]bool
 }
 
-// How many steps of a kind are under way at once. Reading is held back further, to one a source and readers in all.
+// How many steps of a kind are under way at once. Reading is held back further, to one a source and some in all.
 const (
 	preparers  = 64
 	senders    = 16
 	concluders = 2
-	readers    = 3
 
 	pollEvery = 200 * time.Millisecond
 	// jobKept is how long a finished job stays.

@@ -388,11 +388,21 @@ func (s *Submitter) prepareStored(ctx context.Context, sub ledger.Submission) (*
 	return nil, s.store(ctx, sub, p)
 }
 
+// usualReaders is how many months are read at one time, unless set otherwise.
+const usualReaders = 3
+
+func (s *Submitter) readers() int {
+	if s.Readers > 0 {
+		return s.Readers
+	}
+	return usualReaders
+}
+
 // read waits for a turn to read from a source, of which there is one at a time, and a few in all.
 func (s *Submitter) read(ctx context.Context, source string) (done func(), err error) {
 	s.mu.Lock()
 	if s.reading == nil {
-		s.reading = map[string]chan struct{}{"": make(chan struct{}, readers)}
+		s.reading = map[string]chan struct{}{"": make(chan struct{}, s.readers())}
 	}
 	if s.reading[source] == nil {
 		s.reading[source] = make(chan struct{}, 1)

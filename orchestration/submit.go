@@ -92,6 +92,8 @@ type Submitter struct {
 	Wait time.Duration
 	// LongestPause is how long the pauses between two tries of a server that is away may grow; 0 is 15 minutes.
 	LongestPause time.Duration
+	// Readers is how many months are read at one time, each of another source; 0 is 3.
+	Readers int
 	// BodyLimit is how many bytes of a body are kept as evidence; 0 is 8 KiB.
 	BodyLimit int
 	// Now gives the time; nil is time.Now.
