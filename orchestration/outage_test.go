@@ -361,3 +361,48 @@ func latest(a, b time.Time) time.Time {
 	}
 	return b
 }
+
+func TestOpenHIMAwayForThreeDaysHoldsNothingUpAndIsToldTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMail(t)
+		b := newBench(t, "2.43.1")
+		b.Now, b.Ledger = time.Now, m.Ledger
+		n := &newsroom{bench: b, Notices: &Notices{Submitter: b.Submitter, Channels: []string{"notice-mail"}, OpenHIM: []string{LetterOpenHIM}}}
+		m.openhim.Fail(sandbox.Fault{Kind: sandbox.Status, Status: http.StatusServiceUnavailable})
+		began, looked := time.Now(), time.Now()
+		m.post(t, report(1, false))
+		var told []string
+		look := func(long time.Duration) (delivered time.Duration) {
+			for end := time.Now().Add(long); time.Now().Before(end); time.Sleep(lookEvery) {
+				sent, err := m.Deliver(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if sent > 0 && delivered == 0 {
+					delivered = long - time.Until(end)
+				}
+				if time.Since(looked) >= time.Minute {
+					looked = time.Now()
+					told = append(told, n.look(t)...)
+				}
+			}
+			return delivered
+		}
+		look(threeDays)
+		m.post(t, report(2, false))
+		backlog, err := m.Ledger.Backlog(t.Context())
+		if err != nil || backlog.Waiting != 2 || backlog.Failed != 1 || backlog.Parked > 0 || backlog.Oldest.Sub(began).Abs() > time.Second {
+			t.Errorf("status tells of %+v, %v", backlog, err)
+		}
+		letter, _, err := m.Ledger.NextLetter(t.Context(), LetterOpenHIM)
+		if err != nil || letter.Attempts > 400 || time.Until(letter.NextAt) > usualLongest {
+			t.Errorf("it was tried %d times, and again at %s, %v", letter.Attempts, letter.NextAt, err)
+		}
+		m.openhim.Heal()
+		if after := look(time.Hour); after == 0 || after > usualLongest {
+			t.Errorf("it goes on after %s", after)
+		}
+		m.backlog(t, 0, 0)
+		n.want(t, "in all", told, "OpenHIM has been waited for since "+minute(began.Add(time.Minute)), "+ OpenHIM takes reports again")
+	})
+}

@@ -349,7 +349,12 @@ func (s *Submitter) prepareStored(ctx context.Context, sub ledger.Submission) (*
 		f.reason = Configuration
 		return nil, s.finish(ctx, sub.ID, &f)
 	}
-	done, err := s.read(ctx, sub.CHT)
+	wanted, by, settle := s.whileWanted(ctx, sub.ID)
+	defer settle()
+	done, err := s.read(wanted, sub.CHT)
+	if by() != "" && ctx.Err() == nil {
+		return nil, s.finish(ctx, sub.ID, cancelled(by()))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -365,12 +370,15 @@ func (s *Submitter) prepareStored(ctx context.Context, sub ledger.Submission) (*
 	if limit == 0 {
 		limit = prepareLimit
 	}
-	limited, cancel := context.WithTimeout(ctx, limit)
+	limited, cancel := context.WithTimeout(wanted, limit)
 	defer cancel()
 	started := time.Now()
 	err = s.prepare(limited, p)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
+	}
+	if by() != "" {
+		return nil, s.finish(ctx, sub.ID, cancelled(by()))
 	}
 	if wait := pauseOf(err); wait != nil {
 		wait.spent = time.Since(started)
@@ -387,6 +395,47 @@ func (s *Submitter) prepareStored(ctx context.Context, sub ledger.Submission) (*
 	}
 	return nil, s.store(ctx, sub, p)
 }
+
+// wantedEvery is how often it is looked whether somebody has cancelled a submission that reads.
+const wantedEvery = time.Second
+
+// whileWanted gives a context that ends when somebody cancels the submission, and who has done so: a CHT may take long over a
+// month. The caller calls settle.
+func (s *Submitter) whileWanted(ctx context.Context, id string) (wanted context.Context, by func() string, settle func()) {
+	wanted, cancel := context.WithCancelCause(ctx)
+	looking := make(chan struct{})
+	go func() {
+		defer close(looking)
+		ticker := time.NewTicker(wantedEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-wanted.Done():
+				return
+			case <-ticker.C:
+			}
+			if who, err := s.Ledger.Cancelled(wanted, id); err == nil && who != "" {
+				cancel(&cancelledError{who})
+			}
+		}
+	}()
+	by = func() string {
+		var c *cancelledError
+		if errors.As(context.Cause(wanted), &c) {
+			return c.by
+		}
+		return ""
+	}
+	return wanted, by, func() {
+		cancel(nil)
+		<-looking
+	}
+}
+
+// cancelledError says who has cancelled a submission.
+type cancelledError struct{ by string }
+
+func (e *cancelledError) Error() string { return "cancelled by " + e.by }
 
 // usualReaders is how many months are read at one time, unless set otherwise.
 const usualReaders = 3
