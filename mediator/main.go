@@ -49,6 +49,7 @@ type commands struct {
 	Cancel  cancelCommand  `cmd:"" help:"End a submission that is under way, after the request that is on its way."`
 	Approve approveCommand `cmd:"" help:"Let a held submission go."`
 	Reject  rejectCommand  `cmd:"" help:"End a held submission; nothing of it is sent."`
+	Backup  backupCommand  `cmd:"" help:"Copy the store to a file. The service may run."`
 	Doctor  doctorCommand  `cmd:"" help:"Try every connection, account and data set. Changes nothing."`
 	Config  struct {
 		Check configCheckCommand `cmd:"" help:"Check the configuration, and show every setting and where it comes from."`
