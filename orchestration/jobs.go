@@ -231,6 +231,30 @@ func (e *Engine) Free(ctx context.Context) error {
 	return e.submitter.Ledger.FreeJobs(ctx, lost...)
 }
 
+// Hasten lets jobs go at once that wait for longer than any pause is: their time was set by a clock that ran ahead, and was
+// set right since.
+func (e *Engine) Hasten(ctx context.Context) error {
+	const several = 100 // the others come with the next look
+	late := river.NewJobListParams().States(rivertype.JobStateScheduled).OrderBy(river.JobListOrderByScheduledAt, river.SortOrderDesc).First(several)
+	list, err := e.client.JobList(ctx, late)
+	if err != nil {
+		return fmt.Errorf("look for jobs that wait for too long: %w", err)
+	}
+	latest := time.Now().Add(max(e.submitter.longestPause(), mendingPause) + longerThanAny)
+	for _, job := range list.Jobs {
+		if !job.ScheduledAt.After(latest) {
+			continue
+		}
+		if _, err := e.client.JobRetry(ctx, job.ID); err != nil && !errors.Is(err, rivertype.ErrNotFound) {
+			return fmt.Errorf("let a job go that waits for too long: %w", err)
+		}
+	}
+	return nil
+}
+
+// longerThanAny is by how much a pause may be longer than the longest, as the server may still be at work on a request.
+const longerThanAny = 10 * time.Minute
+
 type worker[A river.JobArgs] struct {
 	river.WorkerDefaults[A]
 

@@ -2,7 +2,9 @@ package orchestration
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,4 +93,42 @@ func TestAFaultThatStaysIsToldOnceAndEndsWithTheWindow(t *testing.T) {
 			t.Errorf("when it is mended, pauses of %v follow; %v", pauses, e.faults)
 		}
 	})
+}
+
+func TestAJobThatWasPutOffByAClockThatRanAheadGoesAtOnce(t *testing.T) {
+	b := newBench(t, "2.43.1")
+	b.cht.Fail(sandbox.Fault{Kind: sandbox.Status, Status: http.StatusUnauthorized})
+	start(t, NewService(b.Submitter))
+	id := b.begin(t).ID
+	e, err := NewEngine(b.Submitter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	due := func() time.Time {
+		list, err := e.client.JobList(t.Context(), river.NewJobListParams().Kinds(prepareStep))
+		if err != nil || len(list.Jobs) != 1 {
+			t.Fatal(list, err)
+		}
+		if list.Jobs[0].State != rivertype.JobStateScheduled {
+			return time.Time{}
+		}
+		return list.Jobs[0].ScheduledAt
+	}
+	until(t, b.Submitter, id, func(ledger.Submission) bool { return !due().IsZero() })
+	right := due()
+	if err := e.Hasten(t.Context()); err != nil || due() != right {
+		t.Fatalf("a job that waits as it should is due at %s, not at %s, %v", due(), right, err)
+	}
+	err = b.Ledger.Together(t.Context(), "put it off", func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(t.Context(), `UPDATE river_job SET scheduled_at = strftime('%Y-%m-%d %H:%M:%f', scheduled_at, '+60 minutes')`)
+		return err
+	})
+	if err != nil || due().Sub(right) < 59*time.Minute {
+		t.Fatalf("it is due at %s, %v", due(), err)
+	}
+	if err := e.Hasten(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// It goes, is refused again, and waits as it should.
+	until(t, b.Submitter, id, func(ledger.Submission) bool { return !due().IsZero() && time.Until(due()) < mendingPause*5/4 })
 }
