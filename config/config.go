@@ -19,6 +19,8 @@ type Config struct {
 	KeepMonths   int           `koanf:"keep_months" default:"13" doc:"How many months the evidence of a submission is kept, 1 to 1200; then its totals only." example:"25"`
 	QueueLimit   int           `koanf:"queue_limit" default:"1000" doc:"How many submissions may wait, 1 to 1000000. One more is refused until some are done." example:"200"`
 	Readers      int           `koanf:"readers" default:"3" doc:"How many months are read from CHT servers at one time, 1 to 50, each of another server. Each takes some megabytes of memory, and room for its month beside the store." example:"6"`
+	Requests     int           `koanf:"requests" default:"64" doc:"How many HTTP requests are worked at one time, 1 to 1000. One more waits a moment and is refused." example:"16"`
+	Previews     int           `koanf:"previews" default:"2" doc:"How many of these may read a month, for a preview or a file, 1 to 50. One more is refused." example:"1"`
 	LongestPause time.Duration `koanf:"longest_pause" default:"15m" doc:"How long the pauses between two tries of a server that is away may grow, 1m to 6h. Work goes on within one such pause when it is back." example:"5m"`
 	StoreLimit   Size          `koanf:"store_limit" default:"20GB" doc:"How large the store may grow, from 64MB. Where it is full nothing is sent until somebody makes room: a larger limit, or fewer keep_months." example:"100GB"`
 	LogLevel     string        `koanf:"log_level" default:"info" doc:"The service logs what is at least so grave: debug, info, warn or error." example:"warn"`

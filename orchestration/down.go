@@ -13,8 +13,8 @@ import (
 )
 
 // A server that refuses our account is asked by one submission, for all, and seldom: DHIS2 locks an account at the fourth
-// failed login for 15 minutes, and counts together those that have less than 15 minutes between them; a CHT shuts out an
-// address after ten within seconds. The store remembers the refusals, so that a service which starts again and again does
+// failed login for 15 minutes, and counts together those that have less than 15 minutes between them; a CHT forgets after ten
+// seconds, and shuts an address out after ten failed logins in that time. The store remembers the refusals, so that a service which starts again and again does
 // not lock the account either. Of the logins that an account bears, the service leaves half to the person who mends it.
 
 const (
@@ -62,7 +62,7 @@ func (s *Submitter) rememberDown(ctx context.Context, server string) (d downed) 
 		return downed{} // nothing else can be stored then either
 	}
 	d.until = d.Since.Add(wantedPause)
-	if d.Tries >= mostTries {
+	if d.Tries >= mostTries && strings.HasPrefix(server, "DHIS2 ") {
 		d.until = d.Since.Add(mendingPause)
 	}
 	const remedy = "mediator doctor says what is wrong"
@@ -114,7 +114,10 @@ func (s *Submitter) noteDown(ctx context.Context, server string, err error) {
 	}
 	now := s.now()
 	d := downed{Since: now, until: now.Add(never), err: err}
-	if s.serving {
+	switch {
+	case source != nil:
+		d.until = now.Add(wantedPause)
+	case s.serving:
 		d.until = now.Add(mendingPause)
 	}
 	if refused {

@@ -26,6 +26,8 @@ type Plan struct {
 	content  *content
 	tally    *tally
 	evidence *evidence
+	// isPreview says that a person waits for it, who may have mended an account just now.
+	isPreview bool
 	// patience is for the whole of the submission.
 	patience *patience
 }
@@ -75,7 +77,7 @@ func (s *Submitter) Prepare(ctx context.Context, r Request) (*Plan, error) {
 		return nil, err
 	}
 	p := s.newPlan(newID(), who, r)
-	p.patience = s.newPatience()
+	p.patience, p.isPreview = s.newPatience(), true
 	if err := s.prepare(ctx, p); err != nil {
 		p.fail(err)
 	}
@@ -111,8 +113,10 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	if err != nil {
 		return err
 	}
-	if err := s.isDown(ctx, "CHT "+p.from.Name); err != nil {
-		return err
+	if !p.isPreview {
+		if err := s.isDown(ctx, "CHT "+p.from.Name); err != nil {
+			return err
+		}
 	}
 	var settings *cht.Settings
 	err = p.patience.with(ctx, "the CHT", func() (err error) {
@@ -445,6 +449,13 @@ func (s *Submitter) readers() int {
 		return s.Readers
 	}
 	return usualReaders
+}
+
+// Reading is how many months are read at present, and how many may be.
+func (s *Submitter) Reading() (now, most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.reading[""]), s.readers()
 }
 
 // read waits for a turn to read from a source, of which there is one at a time, and a few in all.
