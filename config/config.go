@@ -13,20 +13,25 @@ import (
 // Config is the effective settings. The tags are the keys of the file; doc, default and example make up the
 // documentation of each.
 type Config struct {
-	Listen     string    `koanf:"listen" default:":8070" doc:"Where the service listens: host:port, without a host on every address of the machine. Port 0 is any free one." example:"127.0.0.1:8070"`
-	Open       bool      `koanf:"open" default:"false" doc:"Answer callers without credentials. For trying out; warns at every start." example:"true"`
-	DataDir    string    `koanf:"data_dir" default:"data" doc:"Folder of the store (SQLite) and of temporary files. The default is beside the file of settings, or in the current folder where there is none." example:"/var/lib/mediator"`
-	KeepMonths int       `koanf:"keep_months" default:"13" doc:"How many months the evidence of a submission is kept, 1 to 1200; then its totals only." example:"25"`
-	QueueLimit int       `koanf:"queue_limit" default:"1000" doc:"How many submissions may wait, 1 to 1000000. One more is refused until some are done." example:"200"`
-	LogLevel   string    `koanf:"log_level" default:"info" doc:"The service logs what is at least so grave: debug, info, warn or error." example:"warn"`
-	LogFormat  string    `koanf:"log_format" default:"text" doc:"How the service logs: text for people, json for machines." example:"json"`
-	OpenHIM    OpenHIM   `koanf:"openhim" doc:"The OpenHIM that the mediator registers with and reports to. Without this section it runs without one."`
-	CHT        []CHT     `koanf:"cht" doc:"The CHT servers to read from. Required."`
-	DHIS2      []DHIS2   `koanf:"dhis2" doc:"The DHIS2 servers to send to. Required."`
-	DataSets   []DataSet `koanf:"data_sets" doc:"What is read from where and sent to where. Required."`
-	Callers    []Caller  `koanf:"callers" doc:"Who may call the service over HTTP. Without one the door stays closed, unless open says otherwise."`
-	Metrics    Metrics   `koanf:"metrics" doc:"Where and to whom /metrics is shown."`
-	Notices    Notices   `koanf:"notices" doc:"To whom a notice goes when something needs a person. Without smtp_host and webhook_url none is sent."`
+	Listen       string        `koanf:"listen" default:":8070" doc:"Where the service listens: host:port, without a host on every address of the machine. Port 0 is any free one." example:"127.0.0.1:8070"`
+	Open         bool          `koanf:"open" default:"false" doc:"Answer callers without credentials. For trying out; warns at every start." example:"true"`
+	DataDir      string        `koanf:"data_dir" default:"data" doc:"Folder of the store (SQLite) and of temporary files. The default is beside the file of settings, or in the current folder where there is none." example:"/var/lib/mediator"`
+	KeepMonths   int           `koanf:"keep_months" default:"13" doc:"How many months the evidence of a submission is kept, 1 to 1200; then its totals only." example:"25"`
+	QueueLimit   int           `koanf:"queue_limit" default:"1000" doc:"How many submissions may wait, 1 to 1000000. One more is refused until some are done." example:"200"`
+	Readers      int           `koanf:"readers" default:"3" doc:"How many months are read from CHT servers at one time, 1 to 50, each of another server. Each takes some megabytes of memory, and room for its month beside the store." example:"6"`
+	Requests     int           `koanf:"requests" default:"64" doc:"How many HTTP requests are worked at one time, 1 to 1000. One more waits a moment and is refused." example:"16"`
+	Previews     int           `koanf:"previews" default:"2" doc:"How many of these may read a month, for a preview or a file, 1 to 50. One more is refused." example:"1"`
+	LongestPause time.Duration `koanf:"longest_pause" default:"15m" doc:"How long the pauses between two tries of a server that is away may grow, 1m to 6h. Work goes on within one such pause when it is back." example:"5m"`
+	StoreLimit   Size          `koanf:"store_limit" default:"20GB" doc:"How large the store may grow, from 64MB. Where it is full nothing is sent until somebody makes room: a larger limit, or fewer keep_months." example:"100GB"`
+	LogLevel     string        `koanf:"log_level" default:"info" doc:"The service logs what is at least so grave: debug, info, warn or error." example:"warn"`
+	LogFormat    string        `koanf:"log_format" default:"text" doc:"How the service logs: text for people, json for machines." example:"json"`
+	OpenHIM      OpenHIM       `koanf:"openhim" doc:"The OpenHIM that the mediator registers with and reports to. Without this section it runs without one."`
+	CHT          []CHT         `koanf:"cht" doc:"The CHT servers to read from. Required."`
+	DHIS2        []DHIS2       `koanf:"dhis2" doc:"The DHIS2 servers to send to. Required."`
+	DataSets     []DataSet     `koanf:"data_sets" doc:"What is read from where and sent to where. Required."`
+	Callers      []Caller      `koanf:"callers" doc:"Who may call the service over HTTP. Without one the door stays closed, unless open says otherwise."`
+	Metrics      Metrics       `koanf:"metrics" doc:"Where and to whom /metrics is shown."`
+	Notices      Notices       `koanf:"notices" doc:"To whom a notice goes when something needs a person. Without smtp_host and webhook_url none is sent."`
 
 	origins map[string]string
 	file    string

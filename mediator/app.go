@@ -71,7 +71,7 @@ func newLog(a *app, level string) (*logrus.Entry, error) {
 func newSubmitter(settings *config.Config, a *app, log *logrus.Entry) (*orchestration.Submitter, error) {
 	s := &orchestration.Submitter{
 		Sources: map[string]orchestration.Source{}, Destinations: map[string]orchestration.Destination{},
-		SpoolDir: settings.DataDir, Log: log, Now: a.now, BodyLimit: int(settings.OpenHIM.BodyLimit),
+		SpoolDir: settings.DataDir, LongestPause: settings.LongestPause, Readers: settings.Readers, Log: log, Now: a.now, BodyLimit: int(settings.OpenHIM.BodyLimit),
 	}
 	if err := ledger.MakeDir(s.SpoolDir); err != nil {
 		return nil, err
@@ -100,6 +100,11 @@ func newSubmitter(settings *config.Config, a *app, log *logrus.Entry) (*orchestr
 	return s, nil
 }
 
+// storeOf says where the store is, and what its limits are.
+func storeOf(settings *config.Config, a *app) ledger.Config {
+	return ledger.Config{Dir: settings.DataDir, QueueLimit: settings.QueueLimit, Limit: int64(settings.StoreLimit), Now: a.now}
+}
+
 // readLimit is how long a month may take from its first byte to its last.
 const readLimit = 20 * time.Minute
 
@@ -117,7 +122,7 @@ func (f settingsFlags) open(a *app) (s *orchestration.Submitter, done func(), er
 	if s, err = newSubmitter(settings, a, log); err != nil {
 		return nil, nil, err
 	}
-	l, err := ledger.Open(a.ctx, ledger.Config{Dir: settings.DataDir, QueueLimit: settings.QueueLimit, Now: a.now})
+	l, err := ledger.Open(a.ctx, storeOf(settings, a))
 	if err != nil {
 		return nil, nil, err
 	}

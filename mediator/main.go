@@ -52,6 +52,7 @@ type commands struct {
 	Compare   compareCommand   `cmd:"" help:"Show where the CHT and DHIS2 agree, cell by cell. Sends nothing."`
 	Reconcile reconcileCommand `cmd:"" help:"Show where DHIS2 holds something else than it accepted, or mend it."`
 	Ledger    ledgerCommands   `cmd:"" help:"About what DHIS2 accepted."`
+	Backup    backupCommand    `cmd:"" help:"Copy the store to a file. The service may run."`
 	Doctor    doctorCommand    `cmd:"" help:"Try every connection, account and data set. Changes nothing."`
 	Config    struct {
 		Check configCheckCommand `cmd:"" help:"Check the configuration, and show every setting and where it comes from."`

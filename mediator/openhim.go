@@ -109,7 +109,7 @@ func newOpenHIM(settings config.OpenHIM, s *orchestration.Submitter, log *logrus
 	client.Limits = limits
 	o := &openHIM{
 		settings: settings, client: client, log: log,
-		postman: &orchestration.Postman{Ledger: s.Ledger, Client: client, Limits: limits, Now: s.Now, Log: log, Every: reportsEvery},
+		postman: &orchestration.Postman{Ledger: s.Ledger, Client: client, Limits: limits, Now: s.Now, Log: log, Every: reportsEvery, LongestPause: s.LongestPause},
 		telling: orchestration.Telling{
 			Channel: settings.Channel, URN: settings.URN, Limits: limits, Ledger: s.Ledger, Now: s.Now,
 			Fault: func() string { return s.ConsoleFault(context.Background()) },

@@ -38,7 +38,7 @@ func (c serveCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	l, err := ledger.Open(a.ctx, ledger.Config{Dir: settings.DataDir, QueueLimit: settings.QueueLimit, Now: a.now})
+	l, err := ledger.Open(a.ctx, storeOf(settings, a))
 	if err != nil {
 		return err
 	}
@@ -60,13 +60,15 @@ func (c serveCommand) Run(a *app) error {
 		return err
 	}
 	warnAtStart(settings, log)
-	return c.serve(a, settings, service, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return c.serve(a, settings, service, registry)
 }
 
 // serve listens and works until the context ends.
-func (serveCommand) serve(a *app, settings *config.Config, service *orchestration.Service, metrics http.Handler) error {
+func (serveCommand) serve(a *app, settings *config.Config, service *orchestration.Service, registry *prometheus.Registry) error {
+	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	door := handlers.Config{
 		Submitter: service.Submitter, Poll: service.Tick, Schedule: service.Schedule, Ready: service.Ready,
+		Requests: settings.Requests, Previews: settings.Previews, Limits: registry,
 		Open: settings.Open, URN: settings.OpenHIM.URN, Now: service.Now, Log: service.Log,
 	}
 	for _, c := range settings.Callers {

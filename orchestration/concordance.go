@@ -137,7 +137,7 @@ func (s *Submitter) visited(ctx context.Context, r Request, visit func(p *Plan, 
 	}
 	who.set.Compare.LedgerOnly = false
 	p := s.newPlan(newID(), who, r)
-	p.patience, p.compares, p.mustRead = s.newPatience(), true, true
+	p.patience, p.isPreview, p.compares, p.mustRead = s.newPatience(), true, true, true
 	var fault error
 	p.visit = func(u unit, known map[string]bool) error {
 		fault = visit(p, u, known)

@@ -118,7 +118,7 @@ func (s *Submitter) readTheirs(ctx context.Context, p *Plan, h *holdings, c *com
 		return err
 	})
 	if err != nil {
-		s.noteDown(p.to.Name, err)
+		s.noteDown(ctx, "DHIS2 "+p.to.Name, err)
 		return err
 	}
 	slice := dhis2.Slice{DataSet: p.set.ID, Period: p.period, OrgUnits: p.request.OrgUnits}

@@ -37,6 +37,8 @@ type Plan struct {
 	forgetful map[string]bool
 	tally     *tally
 	evidence  *evidence
+	// isPreview says that a person waits for it, who may have mended an account just now.
+	isPreview bool
 	// patience is for the whole of the submission.
 	patience *patience
 }
@@ -88,7 +90,7 @@ func (s *Submitter) Prepare(ctx context.Context, r Request) (*Plan, error) {
 		return nil, err
 	}
 	p := s.newPlan(newID(), who, r)
-	p.patience, p.compares = s.newPatience(), r.Compare
+	p.patience, p.compares, p.isPreview = s.newPatience(), r.Compare, true
 	if err := s.prepare(ctx, p); err != nil {
 		p.fail(err)
 	}
@@ -131,12 +133,18 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	if p.request.Mode == ledger.ModeRepair {
 		return s.prepareRepair(ctx, p, c)
 	}
+	if !p.isPreview {
+		if err := s.isDown(ctx, "CHT "+p.from.Name); err != nil {
+			return err
+		}
+	}
 	var settings *cht.Settings
 	err = p.patience.with(ctx, "the CHT", func() (err error) {
 		settings, err = p.from.Client.Settings(p.evidence.call(ctx, "Read the settings of CHT "+p.from.Name))
 		s.contacted("CHT "+p.from.Name, err)
 		return err
 	})
+	s.noteDown(ctx, "CHT "+p.from.Name, err)
 	if err != nil {
 		return err
 	}
@@ -160,6 +168,7 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 		s.contacted("CHT "+p.from.Name, err)
 		return err
 	})
+	s.noteDown(ctx, "CHT "+p.from.Name, err)
 	if err != nil {
 		return err
 	}
@@ -194,7 +203,7 @@ func (s *Submitter) prepareRepair(ctx context.Context, p *Plan, c *comparison) (
 
 // askDHIS2 asks the server for its dialect and for the data set, and makes sure that it can take it.
 func (s *Submitter) askDHIS2(ctx context.Context, p *Plan) (set dhis2.DataSet, err error) {
-	if err := s.isDown(p.to.Name); err != nil {
+	if err := s.isDown(ctx, "DHIS2 "+p.to.Name); err != nil {
 		return set, err
 	}
 	err = p.patience.with(ctx, "DHIS2", func() (err error) {
@@ -209,7 +218,7 @@ func (s *Submitter) askDHIS2(ctx context.Context, p *Plan) (set dhis2.DataSet, e
 		set, err = p.to.Client.DataSet(p.evidence.call(ctx, "Read data set "+p.set.ID+" from DHIS2 "+p.to.Name), p.set.ID)
 		return err
 	})
-	s.noteDown(p.to.Name, err)
+	s.noteDown(ctx, "DHIS2 "+p.to.Name, err)
 	if err == nil {
 		s.keepExpiry(ctx, p.to.Name, set)
 	}
@@ -364,7 +373,12 @@ func (s *Submitter) prepareStored(ctx context.Context, sub ledger.Submission) (*
 		f.reason = Configuration
 		return nil, s.finish(ctx, sub.ID, &f)
 	}
-	done, err := s.read(ctx, sub.CHT)
+	wanted, by, settle := s.whileWanted(ctx, sub.ID)
+	defer settle()
+	done, err := s.read(wanted, sub.CHT)
+	if by() != "" && ctx.Err() == nil {
+		return nil, s.finish(ctx, sub.ID, cancelled(by()))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -381,12 +395,15 @@ func (s *Submitter) prepareStored(ctx context.Context, sub ledger.Submission) (*
 	if limit == 0 {
 		limit = prepareLimit
 	}
-	limited, cancel := context.WithTimeout(ctx, limit)
+	limited, cancel := context.WithTimeout(wanted, limit)
 	defer cancel()
 	started := time.Now()
 	err = s.prepare(limited, p)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
+	}
+	if by() != "" {
+		return nil, s.finish(ctx, sub.ID, cancelled(by()))
 	}
 	if wait := pauseOf(err); wait != nil {
 		wait.spent = time.Since(started)
@@ -404,11 +421,69 @@ func (s *Submitter) prepareStored(ctx context.Context, sub ledger.Submission) (*
 	return s.store(ctx, sub, p)
 }
 
+// wantedEvery is how often it is looked whether somebody has cancelled a submission that reads.
+const wantedEvery = time.Second
+
+// whileWanted gives a context that ends when somebody cancels the submission, and who has done so: a CHT may take long over a
+// month. The caller calls settle.
+func (s *Submitter) whileWanted(ctx context.Context, id string) (wanted context.Context, by func() string, settle func()) {
+	wanted, cancel := context.WithCancelCause(ctx)
+	looking := make(chan struct{})
+	go func() {
+		defer close(looking)
+		ticker := time.NewTicker(wantedEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-wanted.Done():
+				return
+			case <-ticker.C:
+			}
+			if who, err := s.Ledger.Cancelled(wanted, id); err == nil && who != "" {
+				cancel(&cancelledError{who})
+			}
+		}
+	}()
+	by = func() string {
+		var c *cancelledError
+		if errors.As(context.Cause(wanted), &c) {
+			return c.by
+		}
+		return ""
+	}
+	return wanted, by, func() {
+		cancel(nil)
+		<-looking
+	}
+}
+
+// cancelledError says who has cancelled a submission.
+type cancelledError struct{ by string }
+
+func (e *cancelledError) Error() string { return "cancelled by " + e.by }
+
+// usualReaders is how many months are read at one time, unless set otherwise.
+const usualReaders = 3
+
+func (s *Submitter) readers() int {
+	if s.Readers > 0 {
+		return s.Readers
+	}
+	return usualReaders
+}
+
+// Reading is how many months are read at present, and how many may be.
+func (s *Submitter) Reading() (now, most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.reading[""]), s.readers()
+}
+
 // read waits for a turn to read from a source, of which there is one at a time, and a few in all.
 func (s *Submitter) read(ctx context.Context, source string) (done func(), err error) {
 	s.mu.Lock()
 	if s.reading == nil {
-		s.reading = map[string]chan struct{}{"": make(chan struct{}, readers)}
+		s.reading = map[string]chan struct{}{"": make(chan struct{}, s.readers())}
 	}
 	if s.reading[source] == nil {
 		s.reading[source] = make(chan struct{}, 1)

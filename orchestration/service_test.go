@@ -261,7 +261,7 @@ func TestARequestAfterTheAccountIsMendedGoesOnAtOnce(t *testing.T) {
 	// Who asks again at once does not get the account locked.
 	later.Store(int64(10 * time.Second))
 	b.begin(t)
-	if b.isDown("national") == nil {
+	if b.isDown(t.Context(), "DHIS2 national") == nil {
 		t.Error("DHIS2 is asked again after ten seconds")
 	}
 	b.dhis2.Heal()

@@ -96,6 +96,10 @@ type Submitter struct {
 	SpoolDir string
 	// Wait is how long a command waits in all for a server that is away, or for an outcome that nobody knows.
 	Wait time.Duration
+	// LongestPause is how long the pauses between two tries of a server that is away may grow; 0 is 15 minutes.
+	LongestPause time.Duration
+	// Readers is how many months are read at one time, each of another source; 0 is 3.
+	Readers int
 	// BodyLimit is how many bytes of a body are kept as evidence; 0 is 8 KiB.
 	BodyLimit int
 	// Now gives the time; nil is time.Now.
@@ -113,7 +117,7 @@ type Submitter struct {
 	Told func(ctx context.Context, c Conclusion) ([]ledger.Letter, error)
 
 	mu sync.Mutex
-	// down are the destinations that nobody asks before the time given.
+	// down are the servers that refused the account or are none, by names such as "DHIS2 national".
 	down map[string]downed
 	// sizers remember how large a request each destination takes well.
 	sizers map[string]*sizer
@@ -310,7 +314,8 @@ func (s *Submitter) hurry(ctx context.Context, sub ledger.Submission) error {
 	if sub.WaitingFor == "" {
 		return nil
 	}
-	s.tryAgain(sub.DHIS2)
+	s.tryAgain("DHIS2 " + sub.DHIS2)
+	s.tryAgain("CHT " + sub.CHT)
 	return s.jobs.insert(ctx, s.Ledger, sub)
 }
 

@@ -130,7 +130,7 @@ func kindOf(code int) Kind {
 func (l *Ledger) words(kind Kind) (what, remedy string) {
 	switch kind {
 	case Full:
-		return "no room is left to write", "make room on the disk of " + l.config.Dir + ", or raise its quota; nothing was half-written, and work goes on by itself"
+		return "no room is left to write", "make room on the disk of " + l.config.Dir + ", or raise its quota or store_limit; nothing was half-written, and work goes on by itself"
 	case ReadOnly:
 		return "it may not be written", "give the mediator's user the right to write in " + l.config.Dir + " and to the files in it, on a disk that is mounted for writing"
 	case Damaged:

@@ -66,7 +66,7 @@ func (l *Ledger) open(ctx context.Context) error {
 // connect opens the file for one writer and some readers.
 func (l *Ledger) connect(ctx context.Context) error {
 	var err error
-	if l.writer, err = openKeeping(l.address("_txlock=immediate")); err != nil {
+	if l.writer, err = openKeeping(l.address("_txlock=immediate" + l.limit())); err != nil {
 		return err
 	}
 	l.writer.SetMaxOpenConns(1)
@@ -80,6 +80,16 @@ func (l *Ledger) connect(ctx context.Context) error {
 		return err
 	}
 	return tx.Rollback()
+}
+
+const pageSize = 4096
+
+// limit is the setting of a connection that lets the file not grow beyond the limit.
+func (l *Ledger) limit() string {
+	if l.config.Limit <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("&_pragma=max_page_count(%d)", max(1, l.config.Limit/pageSize))
 }
 
 // address is the file with the settings of a connection. auto_vacuum comes first, as it can be chosen only before the

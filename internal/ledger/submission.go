@@ -225,11 +225,7 @@ func (l *Ledger) insert(ctx context.Context, tx *sql.Tx, r Request) (string, err
 	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM submission WHERE state = $1 AND ended_at = 0`, Queued).Scan(&waiting); err != nil {
 		return "", err
 	}
-	limit := l.config.QueueLimit
-	if limit == 0 {
-		limit = DefaultQueueLimit
-	}
-	if waiting >= limit {
+	if limit, _ := l.Limits(); waiting >= limit {
 		return "", ErrQueueFull
 	}
 	series, err := seriesOf(ctx, tx, r.Key)
