@@ -46,17 +46,19 @@ const (
 type crashPlace struct {
 	name   string
 	stages []string
+	// most is about how many a process makes, for those who pick one.
+	most int
 }
 
 func crashPlaces() []crashPlace {
 	return []crashPlace{
-		{"cht-read", []string{answering}},
-		{"cht-export", []string{arrived, answering, answered}},
-		{"dhis2-read", []string{answering}},
-		{"dhis2-import", []string{arriving, arrived, answering, answered}},
-		{"openhim-report", []string{arriving, arrived, answered}},
-		{"openhim-register", []string{arrived, answered}},
-		{"openhim-trigger", []string{arrived, answered}},
+		{"cht-read", []string{answering}, 1},
+		{"cht-export", []string{arrived, answering, answered}, 1},
+		{"dhis2-read", []string{answering}, 2},
+		{"dhis2-import", []string{arriving, arrived, answering, answered}, 4},
+		{"openhim-report", []string{arriving, arrived, answered}, 2},
+		{"openhim-register", []string{arrived, answered}, 3},
+		{"openhim-trigger", []string{arrived, answered}, 1},
 	}
 }
 

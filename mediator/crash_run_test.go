@@ -58,8 +58,8 @@ type crashing struct {
 
 	starts, kills int
 	// unmet are the points that no process came to.
-	unmet []string
-	refused       int // triggers that did not arrive
+	unmet   []string
+	refused int // triggers that did not arrive
 	// settled are the digests of what was acknowledged before a kill, and how many requests had come to DHIS2 by then.
 	settled map[string]int
 	counts  [phases]map[string]int

@@ -243,7 +243,7 @@ func randomStory(seed int64) (s story) {
 					{"after", dice.IntN(lasts[p])},
 					{"after", dice.IntN(lasts[p])},
 					{[...]string{"before-commit", "after-commit"}[dice.IntN(2)], 1 + dice.IntN(28)},
-					{place.name + "-" + place.stages[dice.IntN(len(place.stages))], 1 + dice.IntN(4)},
+					{place.name + "-" + place.stages[dice.IntN(len(place.stages))], 1 + dice.IntN(place.most)},
 				}[dice.IntN(4)])
 			}
 		}
