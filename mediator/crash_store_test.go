@@ -10,13 +10,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	_ "modernc.org/sqlite" // as the store is read beside the program
 )
 
 // crashStore is a kind of store that the processes of a run share.
 type crashStore struct {
 	name string
+	// oneIn says that of the points one in so many is tried, random how many runs are killed at random unless SOAK_KILLS says
+	// otherwise.
+	oneIn  int
+	random int64
 	// setting is a line of the configuration.
 	setting func(t *testing.T) string
 	// look opens what is stored, to be read; nil where there is nothing yet. Of a process that is dead the store is left as it
@@ -26,9 +28,9 @@ type crashStore struct {
 
 // sqliteStore is a file in the data folder.
 func sqliteStore() crashStore {
-	return crashStore{name: "SQLite", setting: func(*testing.T) string { return "" }, look: func(t *testing.T, folder string, dead bool) *sql.DB {
+	return crashStore{name: "SQLite", oneIn: 1, random: 30, setting: func(*testing.T) string { return "" }, look: func(t *testing.T, folder string, dead bool) *sql.DB {
 		t.Helper()
-		path, mode := filepath.Join(folder, "data", "mediator.db"), "?mode=ro"
+		path, mode := filepath.Join(folder, "data", "mediator.db"), "?mode=ro&_pragma=busy_timeout(10000)"
 		if dead {
 			path, mode = copyOf(t, path), ""
 		}

@@ -173,7 +173,7 @@ func TestAKillAtAnyInstantLosesNothingAndDoublesNothing(t *testing.T) {
 					t.Errorf("%d processes were killed, and %d did not come to their point: %v", kills, len(unmet), unmet)
 				}
 			})
-			t.Run("at random", func(t *testing.T) { atOnce(t, one, random(t)) })
+			t.Run("at random", func(t *testing.T) { atOnce(t, one, random(t, store)) })
 		})
 	}
 }
@@ -184,9 +184,9 @@ type named struct {
 	story
 }
 
-// everyPoint kills at each point of each phase once, in as few runs as that takes.
+// everyPoint kills at each point of each phase once, or at one in some where the store says so, in as few runs as that takes.
 func everyPoint(one clean) (all []named) {
-	for i := 0; ; i++ {
+	for i := 0; ; i += one.store.oneIn {
 		var s story
 		more := false
 		for p := range phases {
@@ -201,13 +201,10 @@ func everyPoint(one clean) (all []named) {
 	}
 }
 
-// randomKills is how many runs are killed at random unless SOAK_KILLS says otherwise.
-const randomKills = 30
-
 // random makes stories of a seed. Each has its own seed, one after the other, so that one can be told again by itself.
-func random(t *testing.T) (all []named) {
+func random(t *testing.T, store crashStore) (all []named) {
 	t.Helper()
-	count, seed := fromEnv(t, "SOAK_KILLS", randomKills), fromEnv(t, "SOAK_SEED", time.Now().UnixMilli())
+	count, seed := fromEnv(t, "SOAK_KILLS", store.random), fromEnv(t, "SOAK_SEED", time.Now().UnixMilli())
 	t.Logf("%d runs from seed %d on; SOAK_SEED=<the number of a run> SOAK_KILLS=1 does that one again", count, seed)
 	for i := range count {
 		all = append(all, named{fmt.Sprint(seed + i), randomStory(seed + i)})
