@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -48,13 +49,18 @@ func (s story) String() string {
 	return strings.Join(parts, ", ")
 }
 
+// ground is what all runs have in common.
+type ground struct {
+	binary string
+	store  crashStore
+	ports  *steadyPorts
+}
+
 // crashing is a run: three submissions by processes that are killed and started again until all is done.
 type crashing struct {
 	*house
 	story
-	binary string
-	store  crashStore
-	code   int // of the command that ended by itself
+	ground
 
 	starts, kills int
 	// unmet are the points that no process came to.
@@ -73,11 +79,11 @@ type crashing struct {
 }
 
 // newCrashing makes the neighbours, always the same ones, with an empty store.
-func newCrashing(t *testing.T, binary string, store crashStore, s story) *crashing {
+func newCrashing(t *testing.T, on ground, s story) *crashing {
 	t.Helper()
 	now := time.Now().UTC()
 	period := time.Date(now.Year(), now.Month()-1, 1, 0, 0, 0, 0, time.UTC).Format("200601")
-	c := &crashing{house: &house{t: t, folder: t.TempDir(), period: period}, story: s, binary: binary, store: store, settled: map[string]int{}, asked: map[string]int{}}
+	c := &crashing{house: &house{t: t, folder: t.TempDir(), period: period}, story: s, ground: on, settled: map[string]int{}, asked: map[string]int{}}
 	c.country = sandbox.NewCountry(sandbox.CountryConfig{Seed: 11, Facilities: 8, DataSets: int(phases), Elements: 6, Period: period})
 	c.limitOne()
 	c.cht = sandbox.NewCHT(sandbox.CHTConfig{Documents: c.country.CHT})
@@ -104,17 +110,25 @@ data_sets:
   - {id: %s, title: By command, first_period: %q, completeness: off, chunk_values: 12}
   - {id: %s, title: By schedule, first_period: %q, completeness: off, chunk_values: 12, schedule: "0 0 * * *", first_after_days: 0, reread_days: 1}
   - {id: %s, title: By trigger, first_period: %q, completeness: off, chunk_values: 12}
-%s`, steadyPort(t), addresses["cht"], c.country.CHTUsername, addresses["dhis2"], c.api, doorPassword, c.setOf(byCommand), period, c.setOf(bySchedule), period,
-		c.setOf(byTrigger), period, store.setting(t)))
+%s`, on.ports.next(t), addresses["cht"], c.country.CHTUsername, addresses["dhis2"], c.api, doorPassword, c.setOf(byCommand), period, c.setOf(bySchedule), period,
+		c.setOf(byTrigger), period, on.store.setting(t)))
 	return c
 }
 
-// steadyPort finds a port that stays free between the end of a process and the start of the next one: none that the system
-// gives to connections.
-func steadyPort(t *testing.T) int {
+// steadyPorts gives ports that stay free between the end of a process and the start of the next one: none that the system
+// gives to connections, and each to one run.
+type steadyPorts struct{ last atomic.Int64 }
+
+func newSteadyPorts() *steadyPorts {
+	p := &steadyPorts{}
+	p.last.Store(10_000 + rand.Int64N(15_000))
+	return p
+}
+
+func (p *steadyPorts) next(t *testing.T) int {
 	t.Helper()
 	for range 100 {
-		port := 10_000 + rand.IntN(20_000)
+		port := int(p.last.Add(1))
 		if listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 			_ = listener.Close()
 			return port
@@ -214,7 +228,7 @@ func (c *crashing) submitByCommand() {
 	for {
 		p := c.begins(byCommand, "submit", "--data-set", c.setOf(byCommand), "--period", c.period)
 		if code := c.ended(p); code != -1 {
-			if c.code = code; code != 3 {
+			if code != 3 { // a cell is refused
 				c.t.Fatalf("the command ends with %d:\n%s", code, p.said)
 			}
 			return

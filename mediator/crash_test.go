@@ -105,17 +105,16 @@ func crashBinary(t *testing.T) string {
 // clean is a run without a kill, to which the others are compared.
 type clean struct {
 	crashEnd
-	binary string
-	store  crashStore
+	ground
 	// points are the points that the run has come to, by phase.
 	points [phases][]kill
 }
 
-func cleanRun(t *testing.T, binary string, store crashStore) clean {
+func cleanRun(t *testing.T, on ground) clean {
 	t.Helper()
-	c := newCrashing(t, binary, store, story{})
+	c := newCrashing(t, on, story{})
 	c.run()
-	one := clean{crashEnd: c.end(), binary: binary, store: store}
+	one := clean{crashEnd: c.end(), ground: on}
 	for p := range phases {
 		one.points[p] = c.points(p)
 		t.Logf("phase %s: %s, %d transactions, %v", p, c.took[p].Round(time.Millisecond), len(c.transactions(p)), c.counts[p])
@@ -142,7 +141,7 @@ func (c *crashing) points(p phase) (points []kill) {
 // no process came to.
 func (one clean) killed(t *testing.T, s story) (kills int, unmet []string) {
 	t.Helper()
-	c := newCrashing(t, one.binary, one.store, s)
+	c := newCrashing(t, one.ground, s)
 	defer func() {
 		if t.Failed() {
 			t.Logf("it was killed at %s", s)
@@ -166,7 +165,7 @@ func TestAKillAtAnyInstantLosesNothingAndDoublesNothing(t *testing.T) {
 	}
 	for _, store := range []crashStore{sqliteStore()} {
 		t.Run(store.name, func(t *testing.T) {
-			one := cleanRun(t, crashBinary(t), store)
+			one := cleanRun(t, ground{binary: crashBinary(t), store: store, ports: newSteadyPorts()})
 			t.Run("at every point", func(t *testing.T) {
 				kills, unmet := atOnce(t, one, everyPoint(one))
 				if len(unmet)*20 > kills { // some depend on the clock, as what River does at intervals
