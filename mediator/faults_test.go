@@ -38,7 +38,7 @@ func (h *house) begin(command *exec.Cmd) *process {
 	h.t.Helper()
 	p := &process{Cmd: command, t: h.t, said: &lines{}, ended: make(chan struct{})}
 	command.Stdout, command.Stderr = p.said, p.said
-	command.Env = append(os.Environ(), "GOGC=100") // beside the race detector, which takes several times the memory
+	command.Env = append(append(os.Environ(), "GOGC=100"), command.Env...) // beside the race detector, which takes several times the memory
 	if err := command.Start(); err != nil {
 		h.t.Fatal(err)
 	}

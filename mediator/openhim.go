@@ -141,6 +141,9 @@ func (o *openHIM) deliver(ctx context.Context) error {
 	return err
 }
 
+// registrationKept is the setting in which the store keeps what the registration has still to do.
+const registrationKept = "openhim registration"
+
 // serve lets the service be known to OpenHIM and report to it.
 func (o *openHIM) serve(settings *config.Config, service *orchestration.Service) error {
 	document, err := registration(settings)
@@ -151,6 +154,13 @@ func (o *openHIM) serve(settings *config.Config, service *orchestration.Service)
 		Registration: document, Interval: settings.OpenHIM.Heartbeat, Now: service.Now,
 		Configured: func(ctx context.Context, config json.RawMessage) { service.Configured(ctx, config) },
 		Told:       o.told,
+		Remember: func(ctx context.Context, text string) error {
+			return service.Ledger.SaveSetting(ctx, registrationKept, []byte(text))
+		},
+		Recall: func(ctx context.Context) (string, error) {
+			text, _, err := service.Ledger.Setting(ctx, registrationKept)
+			return string(text), err
+		},
 	})
 	service.OpenHIM = o.check
 	service.Beside = append(service.Beside, o.registrar.Run, o.postman.Run)

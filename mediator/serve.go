@@ -26,6 +26,14 @@ type serveCommand struct {
 
 // Run serves until it is stopped: it takes requests, keeps the schedule, and is known to OpenHIM.
 func (c serveCommand) Run(a *app) error {
+	err := c.start(a)
+	if a.ctx.Err() != nil && errors.Is(err, context.Canceled) { // it was stopped while it started, which is no fault
+		return nil
+	}
+	return err
+}
+
+func (c serveCommand) start(a *app) error {
 	settings, err := c.load(a)
 	if err != nil {
 		return err

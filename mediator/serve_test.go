@@ -285,6 +285,16 @@ func TestServiceIsTriggeredThroughOpenHIMAndFinishesTheTransaction(t *testing.T)
 	}
 }
 
+func TestAStopBeforeTheServiceListensIsNoFault(t *testing.T) {
+	h := newHouse(t, "8.5.0", "", "")
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	said := &lines{}
+	if code := run(ctx, &app{stdout: said, stderr: said, environ: os.Environ()}, []string{"serve", "--config", filepath.Join(h.folder, "config.yaml")}); code != 0 {
+		t.Errorf("the service ends with %d:\n%s", code, said)
+	}
+}
+
 func TestServiceSubmitsBySchedule(t *testing.T) {
 	h := newHouse(t, "8.5.0", `, schedule: "* * * * *", first_after_days: 0, reread_days: 3660`, "")
 	h.serve()
