@@ -389,7 +389,7 @@ func TestRefusedCredentialsAreTriedSlowlyAndLoggedOnce(t *testing.T) {
 		ctx, stop := context.WithTimeout(t.Context(), time.Hour)
 		defer stop()
 		m.Run(ctx)
-		if tries < 60 || tries > 100 {
+		if tries < 60 || tries > 115 {
 			t.Errorf("%d requests in an hour", tries)
 		}
 		if m.logs() != "OpenHIM refuses the account; reports wait in the outbox" {
