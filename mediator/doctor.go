@@ -245,11 +245,11 @@ func (d *doctor) store(a *app) {
 		d.failed("store", "data folder", orchestration.Fault, err)
 		return
 	}
-	worker := l.Worker()
+	worker := l.Worker(a.ctx)
 	if worker == "" {
 		worker = "nobody"
 	}
-	d.ok("store", "data folder", "%s can be read and written, and is worked by %s", l.Path(), worker)
+	d.ok("store", "data folder", "%s can be read and written, and is worked by %s", l.Place(), worker)
 }
 
 // openHIM tries OpenHIM: its address and account, and the channel under which reports appear.

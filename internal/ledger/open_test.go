@@ -79,7 +79,7 @@ func TestOpenKeepsWhatIsThere(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	must(t, l.Check(t.Context()))
-	if info, err := os.Stat(l.Path()); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(l.Place()); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("others may read the database: %v, %v", info.Mode(), err)
 	}
 	var mode string
@@ -181,7 +181,7 @@ func TestOpenInAFolderWithoutRights(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return errors.Join(l.Close(), os.Chmod(data, 0o777), os.Chmod(l.Path(), 0o444), os.Remove(filepath.Join(data, "open.lock")))
+			return errors.Join(l.Close(), os.Chmod(data, 0o777), os.Chmod(l.Place(), 0o444), os.Remove(filepath.Join(data, "open.lock")))
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
