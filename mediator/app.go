@@ -116,7 +116,7 @@ func (f settingsFlags) open(a *app) (s *orchestration.Submitter, done func(), er
 	if s, err = newSubmitter(settings, a, log); err != nil {
 		return nil, nil, err
 	}
-	l, err := ledger.Open(a.ctx, ledger.Config{Dir: settings.DataDir, QueueLimit: settings.QueueLimit, Now: a.now})
+	l, err := ledger.Open(a.ctx, store(settings, a))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -136,6 +136,11 @@ func (f settingsFlags) open(a *app) (s *orchestration.Submitter, done func(), er
 		}
 		closing()
 	}, nil
+}
+
+// store is where the memory is, as the settings say.
+func store(settings *config.Config, a *app) ledger.Config {
+	return ledger.Config{Dir: settings.DataDir, Database: reveal(settings.Database), QueueLimit: settings.QueueLimit, Now: a.now}
 }
 
 // takeRole takes the worker role where nobody has it, and says who has it otherwise.

@@ -57,7 +57,7 @@ func (c doctorCommand) Run(a *app) error {
 	for _, name := range sortedNames(s.Destinations) {
 		d.destination(a.ctx, s.Destinations[name])
 	}
-	d.store(a)
+	d.store(a, store(settings, a))
 	if settings.OpenHIM.IsSet() {
 		d.openHIM(a.ctx, settings, s)
 	}
@@ -234,22 +234,26 @@ func (d *doctor) destinationSet(ctx context.Context, s orchestration.Destination
 	}
 }
 
-// store tries the data folder.
-func (d *doctor) store(a *app) {
-	l, err := ledger.Open(a.ctx, ledger.Config{Dir: d.submitter.SpoolDir})
+// store tries the data folder, or the database.
+func (d *doctor) store(a *app, at ledger.Config) {
+	what := "data folder"
+	if at.Database != nil {
+		what = "database"
+	}
+	l, err := ledger.Open(a.ctx, at)
 	if err == nil {
 		defer l.Close() //nolint:errcheck // nothing was written that matters
 		err = errors.Join(l.Ping(a.ctx), l.Check(a.ctx))
 	}
 	if err != nil {
-		d.failed("store", "data folder", orchestration.Fault, err)
+		d.failed("store", what, orchestration.Fault, err)
 		return
 	}
 	worker := l.Worker(a.ctx)
 	if worker == "" {
 		worker = "nobody"
 	}
-	d.ok("store", "data folder", "%s can be read and written, and is worked by %s", l.Place(), worker)
+	d.ok("store", what, "%s can be read and written, and is worked by %s", l.Place(), worker)
 }
 
 // openHIM tries OpenHIM: its address and account, and the channel under which reports appear.

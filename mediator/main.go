@@ -50,6 +50,7 @@ type commands struct {
 	Approve approveCommand `cmd:"" help:"Let a held submission go."`
 	Reject  rejectCommand  `cmd:"" help:"End a held submission; nothing of it is sent."`
 	Doctor  doctorCommand  `cmd:"" help:"Try every connection, account and data set. Changes nothing."`
+	Migrate migrateCommand `cmd:"" help:"Bring the tables of the store up to date, with an account that may. The other commands do so by themselves where they may."`
 	Config  struct {
 		Check configCheckCommand `cmd:"" help:"Check the configuration, and show every setting and where it comes from."`
 	} `cmd:"" help:"About the configuration."`

@@ -38,7 +38,7 @@ func (c serveCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	l, err := ledger.Open(a.ctx, ledger.Config{Dir: settings.DataDir, QueueLimit: settings.QueueLimit, Now: a.now})
+	l, err := ledger.Open(a.ctx, store(settings, a))
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,10 @@ func worked(t *testing.T, l *Ledger) stepArgs {
 }
 
 func TestAJobComesWithItsRowsOrNotAtAll(t *testing.T) {
-	l := openAt(t, t.TempDir(), nil)
+	onBoth(t, func(t *testing.T, open func(*clock) *Ledger) { jobWithItsRows(t, open(nil)) })
+}
+
+func jobWithItsRows(t *testing.T, l *Ledger) {
 	must(t, l.TakeRole(t.Context()))
 	client, err := jobs(l, nil)
 	must(t, err)

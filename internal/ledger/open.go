@@ -80,4 +80,3 @@ func (l *Ledger) newer(why string) error {
 		Remedy: "start that version or a later one, or restore the backup that was made before the update",
 	}
 }
-

@@ -5,11 +5,13 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -139,7 +141,8 @@ func (p *postgres) migrate(ctx context.Context) (err error) {
 	if err == nil {
 		err = p.sortByBytes(ctx)
 	}
-	if err != nil && p.kind(err) == ReadOnly {
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) && slices.Contains([]string{noRight, noSchema, noTable}, answer.Code) {
 		what, remedy := p.words(Outdated)
 		return &Error{Kind: Outdated, What: what + " (" + err.Error() + ")", Remedy: remedy, err: err}
 	}

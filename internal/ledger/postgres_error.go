@@ -33,14 +33,21 @@ func (p *postgres) kind(err error) Kind {
 	}
 }
 
+// What an account is told that may not see or change what there is.
+const (
+	noRight  = "42501"
+	noSchema = "3F000"
+	noTable  = "42P01"
+)
+
 // kindOfState reads the SQLSTATE of an answer (PostgreSQL's manual, appendix A).
 func kindOfState(state string) Kind {
 	switch state {
 	case "53100": // disk full
 		return Full
-	case "25006", "42501": // a read-only server, as a replica is; a right that is missing
+	case "25006", noRight: // a read-only server, as a replica is; a right that is missing
 		return ReadOnly
-	case "42P01", "42703": // no such table or column
+	case noTable, noSchema, "42703": // nor a column
 		return Outdated
 	case "53300", "55P03", "40001", "40P01", "25P03", "57014": // too many connections, a lock not had in time, a deadlock, too slow
 		return Busy
