@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/cht-dhis2/mediator/internal/sandbox"
+	"github.com/cht-dhis2/mediator/internal/sandbox/cluster"
 )
 
 func TestMain(m *testing.M) {
@@ -30,6 +32,10 @@ type leakChecked struct{ m *testing.M }
 
 func (l leakChecked) Run() int {
 	code := l.m.Run()
+	if err := server.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	if code == 0 {
 		if err := goleak.Find(goleak.IgnoreTopFunction("os/signal.loop")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -37,6 +43,22 @@ func (l leakChecked) Run() int {
 		}
 	}
 	return code
+}
+
+// server is the PostgreSQL of these tests, which the first one that needs it starts.
+var server cluster.Cluster
+
+// database gives the address of an empty database of the test's own.
+func database(t testing.TB, of *cluster.Cluster) string {
+	t.Helper()
+	address, err := of.Database()
+	if errors.Is(err, cluster.ErrMissing) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
 }
 
 // TestScripts runs what a user types, and compares what the user sees. Beside testscript's own, the scripts have these

@@ -75,8 +75,12 @@ func (l *Ledger) migrateJobs(ctx context.Context) error {
 }
 
 func (l *Ledger) newer(why string) error {
+	what := "file"
+	if l.IsShared() {
+		what = "database"
+	}
 	return &Error{
-		Kind: Newer, Doing: "open " + l.store.place(), What: "a newer version of the mediator has worked with it: " + why,
+		Kind: Newer, Doing: "open " + l.store.place(), What: "a newer version of the mediator has worked with this " + what + ": " + why,
 		Remedy: "start that version or a later one, or restore the backup that was made before the update",
 	}
 }

@@ -62,7 +62,7 @@ func (c *Cluster) Database() (address string, err error) {
 	}
 	c.made++
 	name := fmt.Sprintf("test_%d", c.made)
-	if err := c.sql("postgres", `CREATE DATABASE `+name+` TEMPLATE pattern`); err != nil {
+	if err := c.sql("postgres", `CREATE DATABASE `+name+` OWNER `+Owner+` TEMPLATE pattern`); err != nil {
 		return "", err
 	}
 	return c.address(name, Owner), nil
