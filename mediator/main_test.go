@@ -87,26 +87,42 @@ func database(t testing.TB, of *cluster.Cluster) string {
 //	await-text FILE TEXT                      waits until a file has a text
 //	find NAME EXPRESSION                      puts the first group of what is found in the last output into a variable
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
-		Setup: func(env *testscript.Env) error {
-			w := &world{folder: env.WorkDir, env: env}
-			env.Values[worldKey{}] = w
-			env.Defer(w.close)
-			env.Setenv("NO_COLOR", "1")
-			env.Setenv("TZ", "UTC")
-			return nil
-		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"world": onWorld((*world).invent), "cht-export": onWorld((*world).setExport),
-			"fault": onWorld((*world).fault), "heal": onWorld((*world).heal), "lock": onWorld((*world).lock), "close-unit": onWorld((*world).closeUnit),
-			"stored": onWorld((*world).stored), "imports": onWorld((*world).imports), "repeated": onWorld((*world).repeated),
-			"cht-settings": onWorld((*world).setSettings), "exports": onWorld((*world).exports), "await-imports": onWorld((*world).awaitImports), "env-file": onWorld((*world).fillIn),
-			"interrupt": onWorld((*world).interrupt), "logins": onWorld((*world).logins), "count-anew": onWorld((*world).countAnew), "forget-imports": onWorld((*world).forget),
-			"openhim": onWorld((*world).addOpenHIM), "told": onWorld((*world).told), "kill-process": onWorld((*world).killProcess), "find": onWorld((*world).firstGroup),
-			"free-port": onWorld((*world).freePort), "await-port": onWorld((*world).awaitPort), "await-text": onWorld((*world).awaitText),
-		},
-	})
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: setUp, Cmds: scriptCommands()})
+}
+
+// TestScriptsOnPostgreSQL runs those again that rest on the store most: nothing but the address of a database is set.
+func TestScriptsOnPostgreSQL(t *testing.T) {
+	database(t, &server)
+	var files []string
+	for _, name := range []string{"cancel", "held", "interrupt", "range", "retry", "serve", "several_sources", "status", "submit_243", "taken_up"} {
+		files = append(files, filepath.Join("testdata", "script", name+".txt"))
+	}
+	testscript.Run(t, testscript.Params{Files: files, Cmds: scriptCommands(), Setup: func(env *testscript.Env) error {
+		address, err := server.Database()
+		env.Setenv("DATABASE_URL", address)
+		return errors.Join(err, setUp(env))
+	}})
+}
+
+func setUp(env *testscript.Env) error {
+	w := &world{folder: env.WorkDir, env: env}
+	env.Values[worldKey{}] = w
+	env.Defer(w.close)
+	env.Setenv("NO_COLOR", "1")
+	env.Setenv("TZ", "UTC")
+	return nil
+}
+
+func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
+	return map[string]func(*testscript.TestScript, bool, []string){
+		"world": onWorld((*world).invent), "cht-export": onWorld((*world).setExport),
+		"fault": onWorld((*world).fault), "heal": onWorld((*world).heal), "lock": onWorld((*world).lock), "close-unit": onWorld((*world).closeUnit),
+		"stored": onWorld((*world).stored), "imports": onWorld((*world).imports), "repeated": onWorld((*world).repeated),
+		"cht-settings": onWorld((*world).setSettings), "exports": onWorld((*world).exports), "await-imports": onWorld((*world).awaitImports), "env-file": onWorld((*world).fillIn),
+		"interrupt": onWorld((*world).interrupt), "logins": onWorld((*world).logins), "count-anew": onWorld((*world).countAnew), "forget-imports": onWorld((*world).forget),
+		"openhim": onWorld((*world).addOpenHIM), "told": onWorld((*world).told), "kill-process": onWorld((*world).killProcess), "find": onWorld((*world).firstGroup),
+		"free-port": onWorld((*world).freePort), "await-port": onWorld((*world).awaitPort), "await-text": onWorld((*world).awaitText),
+	}
 }
 
 type worldKey struct{}

@@ -110,13 +110,14 @@ func (s *Service) awaitRole(ctx context.Context) error {
 	told := ledger.Kind("")
 	for {
 		err := s.Ledger.TakeRole(ctx)
-		if told != "" || err == nil {
+		var trouble *ledger.Error
+		isTaken := errors.As(err, &trouble) && trouble.Kind == ledger.Taken
+		if told != "" && isTaken || err == nil {
 			if err := s.LoadConsole(ctx); err != nil && ctx.Err() == nil {
 				s.logger().WithError(err).Error("what the console says could not be read")
 			}
 		}
-		var trouble *ledger.Error
-		if err == nil || !errors.As(err, &trouble) || !s.waitable(trouble.Kind) {
+		if err == nil || trouble == nil || !s.waitable(trouble.Kind) {
 			return err
 		}
 		if trouble.Kind != told {

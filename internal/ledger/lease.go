@@ -28,10 +28,12 @@ const (
 )
 
 func (p *postgres) takeRole(ctx context.Context) error {
-	if p.hasRole() {
-		return nil
-	}
+	p.taking.Lock()
+	defer p.taking.Unlock()
 	const doing = "take the worker role"
+	if own, err := p.fence(); own > 0 || err != nil {
+		return p.l.explain(doing, err)
+	}
 	// Whoever stands by looks often, and waits for no transaction to look.
 	holder, err := p.holder(ctx)
 	if err != nil {

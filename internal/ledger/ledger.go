@@ -84,6 +84,8 @@ func (l *Ledger) Jobs(config *river.Config) (*river.Client[*sql.Tx], error) {
 	if config.Logger == nil {
 		config.Logger = quiet()
 	}
+	// It would need the rights of an owner, for tables that stay small.
+	config.ReindexerSchedule = river.NeverSchedule()
 	client, err := river.NewClient(l.store.jobs(), config)
 	if err != nil {
 		return nil, fmt.Errorf("make the job engine: %w", err)

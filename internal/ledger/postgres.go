@@ -28,7 +28,8 @@ type postgres struct {
 	side *sql.DB
 	name string
 
-	mu sync.Mutex
+	taking sync.Mutex // held while the role is taken
+	mu     sync.Mutex
 	// current is the transaction that the writer is in.
 	current *borrowed
 	lease   *lease
@@ -45,8 +46,10 @@ const (
 	sideConnections = 3
 	connectTimeout  = 5 * time.Second
 	// beginWrite waits for the one who writes as long as SQLite does, and lets nobody block the others who has stopped in the
-	// middle, as a process that is suspended has.
-	beginWrite = `SET LOCAL lock_timeout = '10s'; SET LOCAL idle_in_transaction_session_timeout = '20s'; SELECT pg_advisory_xact_lock(%d)`
+	// middle, as a process that is suspended has. What is committed is on the disk, even where the server is set to be quicker.
+	beginWrite = `SET LOCAL lock_timeout = '10s'; SET LOCAL idle_in_transaction_session_timeout = '20s';
+		SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';
+		SELECT pg_advisory_xact_lock(%d)`
 )
 
 func (p *postgres) open(ctx context.Context) error {
