@@ -94,7 +94,7 @@ func TestScripts(t *testing.T) {
 func TestScriptsOnPostgreSQL(t *testing.T) {
 	database(t, &server)
 	var files []string
-	for _, name := range []string{"cancel", "held", "interrupt", "range", "retry", "serve", "several_sources", "status", "submit_243", "taken_up"} {
+	for _, name := range []string{"cancel", "held", "interrupt", "range", "retry", "serve", "several_sources", "status", "submit_243"} {
 		files = append(files, filepath.Join("testdata", "script", name+".txt"))
 	}
 	testscript.Run(t, testscript.Params{Files: files, Cmds: scriptCommands(), Setup: func(env *testscript.Env) error {

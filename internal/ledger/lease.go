@@ -78,7 +78,7 @@ func (p *postgres) takeLease(ctx context.Context) (fence int64, err error) {
 		VALUES ('worker', $1, 1, clock_timestamp() + CAST($2 AS bigint) * interval '1 millisecond')
 		ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, fence = worker_lease.fence + 1, until = excluded.until
 			WHERE worker_lease.until <= clock_timestamp() RETURNING fence`,
-		fmt.Sprintf("process %d on %s since %s", os.Getpid(), host, timeOf(p.l.now()).Format(time.RFC3339)), leaseFor.Milliseconds()).Scan(&fence)
+		fmt.Sprintf("process %d since %s on %s", os.Getpid(), timeOf(p.l.now()).Format(time.RFC3339), host), leaseFor.Milliseconds()).Scan(&fence)
 	if errors.Is(err, sql.ErrNoRows) {
 		return 0, tx.Rollback()
 	}
