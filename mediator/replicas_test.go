@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -47,16 +48,6 @@ func (h *house) worker(all ...*process) (works *process, others []*process) {
 	return works, others
 }
 
-// exports counts the exports that the CHT was asked for.
-func (h *house) exports() (count int) {
-	for _, r := range h.cht.Requests() {
-		if strings.HasPrefix(r.Path, "/api/v2/export/") {
-			count++
-		}
-	}
-	return count
-}
-
 // sentAgain makes sure that of the eight requests of a month, which reached DHIS2 since so many others, two went twice at
 // the most: the one on its way and the one before it, whose answer is booked meanwhile. Both went as they were.
 func (h *house) sentAgain(before int) {
@@ -68,6 +59,28 @@ func (h *house) sentAgain(before int) {
 	}
 	if len(different) != 8 || len(imports) > 10 {
 		h.t.Errorf("%d imports reached DHIS2, %d of them different, want 8 and at most two of them again", len(imports), len(different))
+	}
+}
+
+// firedOnce makes sure that the schedule, which looks every minute, began one submission a minute at the most.
+func (h *house) firedOnce(p *process) {
+	h.t.Helper()
+	_, answer := h.ask(http.MethodGet, p.door, "/cht-dhis2/submissions?limit=1000", nil)
+	list, _ := answer["submissions"].([]any)
+	minutes := map[string]bool{}
+	for _, one := range list {
+		submission, _ := one.(map[string]any)
+		if submission["requested_by"] != "schedule" {
+			continue
+		}
+		minute, _, _ := strings.Cut(strings.Replace(fmt.Sprint(submission["created_at"]), ":", ".", 1), ":")
+		if minutes[minute] {
+			h.t.Errorf("the schedule fired twice in the minute %s", minute)
+		}
+		minutes[minute] = true
+	}
+	if len(minutes) == 0 {
+		h.t.Errorf("the schedule never fired: %v", list)
 	}
 }
 
@@ -98,7 +111,7 @@ func (h *house) change() {
 
 func TestThreeReplicasOnOneDatabaseAreOneMediator(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t, "8.5.0", `, chunk_values: 6, schedule: "0 0 1 1 *", first_after_days: 0, reread_days: 3660`, "")
+	h := newHouse(t, "8.5.0", `, chunk_values: 6, schedule: "* * * * *", first_after_days: 0, reread_days: 3660`, "")
 	address := database(t, &server)
 	var all []*process
 	var starting sync.WaitGroup
@@ -124,8 +137,9 @@ func TestThreeReplicasOnOneDatabaseAreOneMediator(t *testing.T) {
 	for _, p := range all {
 		h.accepted(p.door, begun[0])
 	}
-	if n, asked := len(h.dhis2.Imports()), h.exports(); n != 8 || asked > 2 { // the schedule may have read it once more, and found nothing new
-		t.Errorf("%d imports reached DHIS2, want 8, and the CHT was asked for %d exports", n, asked)
+	h.sentAgain(0)
+	if n := h.cht.MostExportsAtOnce(); n > 1 {
+		t.Errorf("the CHT was asked for %d exports at once", n)
 	}
 	h.registered()
 	for _, p := range others {
@@ -179,6 +193,8 @@ func TestThreeReplicasOnOneDatabaseAreOneMediator(t *testing.T) {
 	h.right()
 	h.sentAgain(before)
 
+	h.firedOnce(third)
+
 	// A clean stop gives the work on at once.
 	third.signal(syscall.SIGTERM)
 	if code := third.exit(); code != 0 {
@@ -190,6 +206,57 @@ func TestThreeReplicasOnOneDatabaseAreOneMediator(t *testing.T) {
 		t.Errorf("after a clean stop it took %s until another one worked", took)
 	}
 	h.accepted(second.door, h.submit(second.door))
+}
+
+// grants are the statements that docs/operations.md gives an owner.
+func grants(t *testing.T) string {
+	t.Helper()
+	page, err := os.ReadFile("../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(page), "```sql\n")
+	text, _, found := strings.Cut(text, "```")
+	if !found {
+		t.Fatal("docs/operations.md has no statements")
+	}
+	return strings.TrimRight(text, "; \n")
+}
+
+func TestAnOwnerMigratesForAnAccountThatMayNot(t *testing.T) {
+	t.Parallel()
+	own := cluster.Cluster{}
+	t.Cleanup(func() {
+		if err := own.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	h := newHouse(t, "8.5.0", "", "")
+	address := database(t, &own)
+	service := "database_url=" + cluster.As(address, "mediator")
+	if err := own.SQL(address, "CREATE ROLE mediator LOGIN"); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"status", "submit", "serve", "migrate"} {
+		if code, said := h.run(command, "--set", service); code != 1 || !strings.Contains(said, "run `mediator migrate` with an account that may change them") {
+			t.Errorf("%s before the tables are there ends with %d: %s", command, code, said)
+		}
+	}
+	if code, said := h.run("migrate", "--set", "database_url="+address); code != 0 || !strings.Contains(said, "are up to date") {
+		t.Fatalf("migrate ends with %d: %s", code, said)
+	}
+	if code, said := h.run("doctor", "--set", service); code == 0 || !strings.Contains(said, "database") || !strings.Contains(said, "the rights that docs/operations.md lists") && !strings.Contains(said, "run `mediator migrate`") {
+		t.Errorf("doctor without rights ends with %d: %s", code, said)
+	}
+	if err := own.SQL(address, "SET ROLE "+cluster.Owner+"; "+grants(t)); err != nil {
+		t.Fatal(err)
+	}
+	for _, command := range []string{"submit", "status", "migrate", "doctor"} {
+		if code, said := h.run(command, "--set", service); code != 0 {
+			t.Errorf("%s ends with %d: %s", command, code, said)
+		}
+	}
+	h.right()
 }
 
 func TestADatabaseThatIsStoppedAndStartedUnderLoadLosesNothing(t *testing.T) {
