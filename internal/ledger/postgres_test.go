@@ -285,3 +285,46 @@ func TestAFailedTransactionGivesItsConnectionBack(t *testing.T) {
 	}
 	must(t, l.Ping(t.Context()))
 }
+
+func TestEachAnswerOfTheServerHasItsKind(t *testing.T) {
+	for state, want := range map[string]Kind{
+		"53100": Full, "25006": ReadOnly, "42501": ReadOnly, "42P01": Outdated, "3F000": Outdated, "53300": Busy, "55P03": Busy, "40P01": Busy,
+		"25P03": Busy, "28P01": Denied, "28000": Denied, "3D000": Denied, "08006": Unreachable, "57P01": Unreachable, "57P03": Unreachable,
+		"58030": Unreachable, "XX001": Damaged, "23505": "", "42601": "", "": "",
+	} {
+		if got := kindOfState(state); got != want {
+			t.Errorf("%s is %q, want %q", state, got, want)
+		}
+	}
+	p := newLedger(Config{Database: always("")}).store
+	for _, kind := range []Kind{Full, ReadOnly, Damaged, Busy, Unreachable, Denied, Outdated} {
+		if what, remedy := p.words(kind); what == "" || remedy == "" {
+			t.Errorf("%s has no words", kind)
+		}
+	}
+}
+
+func TestAPasswordMayChangeWithoutARestart(t *testing.T) {
+	address := database(t)
+	_ = server.SQL(address, `CREATE ROLE `+cluster.WithPassword)
+	must(t, server.SQL(address, `ALTER ROLE `+cluster.WithPassword+` LOGIN SUPERUSER PASSWORD 'first-Password'`))
+	password := "first-Password"
+	at := func() string {
+		return strings.Replace(cluster.As(address, cluster.WithPassword), cluster.WithPassword+"@", cluster.WithPassword+":"+password+"@", 1)
+	}
+	var told string
+	l := opened(t, Config{Database: func() (string, error) { return at(), nil }}, nil)
+	must(t, server.SQL(address, `ALTER ROLE `+cluster.WithPassword+` PASSWORD 'second-Password'; SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '`+cluster.WithPassword+`'`))
+	for range mostConnections { // connections that were cut are found out one by one
+		err := l.Ping(t.Context())
+		if told += fmt.Sprint(err, hint(err)); err == nil {
+			t.Fatal("it came in with the password of before")
+		}
+	}
+	wantKind(t, l.Ping(t.Context()), Denied)
+	password = "second-Password"
+	must(t, l.Ping(t.Context()))
+	if strings.Contains(told, "first-Password") {
+		t.Errorf("the password is told: %s", told)
+	}
+}

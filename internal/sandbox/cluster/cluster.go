@@ -47,8 +47,12 @@ type Cluster struct {
 	failure error
 }
 
-// Owner is the account that owns the databases, which needs no password.
-const Owner = "owner"
+const (
+	// Owner is the account that owns the databases. It needs no password, as all others but one.
+	Owner = "owner"
+	// WithPassword is the account that needs one. The test makes it.
+	WithPassword = "with_password"
+)
 
 // Database makes a new database and gives its address. It starts the server where it does not run yet.
 func (c *Cluster) Database() (address string, err error) {
@@ -134,6 +138,10 @@ func (c *Cluster) begin() error {
 		if _, err := c.run("initdb", basic...); err != nil {
 			return err
 		}
+	}
+	rules := filepath.Join(c.data(), "pg_hba.conf")
+	if err := os.WriteFile(rules, []byte("local all "+WithPassword+" scram-sha-256\nlocal all all trust\n"), 0o600); err != nil {
+		return err
 	}
 	if err := c.start(); err != nil {
 		return err
