@@ -56,7 +56,7 @@ func (s *Service) Run(ctx context.Context) error {
 		if err == nil {
 			err = s.work(ctx)
 		} else if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was stopped before it began to work
 		}
 		if ctx.Err() != nil || err != nil && !s.mayPass(err) {
 			return err

@@ -17,7 +17,7 @@ func giveUpUnanswered(network, _ string, c syscall.RawConn) error {
 	}
 	var set error
 	err := c.Control(func(socket uintptr) {
-		set = unix.SetsockoptInt(int(socket), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, unanswered) //nolint:gosec // a file descriptor
+		set = unix.SetsockoptInt(int(socket), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, unanswered)
 	})
 	if err != nil {
 		return err
