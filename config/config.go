@@ -15,7 +15,8 @@ import (
 type Config struct {
 	Listen       string        `koanf:"listen" default:":8070" doc:"Where the service listens: host:port, without a host on every address of the machine. Port 0 is any free one." example:"127.0.0.1:8070"`
 	Open         bool          `koanf:"open" default:"false" doc:"Answer callers without credentials. For trying out; warns at every start." example:"true"`
-	DataDir      string        `koanf:"data_dir" default:"data" doc:"Folder of the store (SQLite) and of temporary files. The default is beside the file of settings, or in the current folder where there is none." example:"/var/lib/mediator"`
+	DataDir      string        `koanf:"data_dir" default:"data" doc:"Folder of temporary files and, without database_url, of the store (SQLite). The default is beside the file of settings, or in the current folder where there is none." example:"/var/lib/mediator"`
+	Database     Secret        `koanf:"database_url" doc:"Address of a PostgreSQL database, which keeps the store instead of a file: postgres://user:password@host:5432/database?sslmode=verify-full. Several mediators may share it. It holds a password, so better in a file, as database_url_file." example:"/run/secrets/database"`
 	KeepMonths   int           `koanf:"keep_months" default:"13" doc:"How many months the evidence of a submission is kept, 1 to 1200; then its totals only." example:"25"`
 	QueueLimit   int           `koanf:"queue_limit" default:"1000" doc:"How many submissions may wait, 1 to 1000000. One more is refused until some are done." example:"200"`
 	Readers      int           `koanf:"readers" default:"3" doc:"How many months are read from CHT servers at one time, 1 to 50, each of another server. Each takes some megabytes of memory, and room for its month beside the store." example:"6"`

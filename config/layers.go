@@ -175,6 +175,8 @@ var variables = []variable{
 	{"LISTEN", "", "listen"},
 	{"PORT", "", "listen"},
 	{"DATA_DIR", "", "data_dir"},
+	{"DATABASE_URL", "", "database_url"},
+	{"DATABASE_URL_FILE", "", "database_url_file"},
 	{"OPENHIM_API_URL", "", "openhim.api_url"},
 	{"OPENHIM_USERNAME", "", "openhim.username"},
 	{"OPENHIM_PASSWORD", "", "openhim.password"},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"reflect"
@@ -194,7 +195,7 @@ func secretOf(key string, value, file any, mistakes *Error) Secret {
 	path, inFile := file.(string)
 	switch {
 	case isSet && inFile:
-		mistakes.add("%s: give %s or %s_file, not both", key[:strings.LastIndex(key, ".")], lastPart(key), lastPart(key))
+		mistakes.add("%s: give %s or %s_file, not both", cmp.Or(key[:max(0, strings.LastIndex(key, "."))], key), lastPart(key), lastPart(key))
 		return Secret{}
 	case isSet:
 		return secretText(text)

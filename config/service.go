@@ -21,6 +21,8 @@ func (c *Config) completeService(mistakes *Error) {
 		mistakes.add("data_dir: must name a folder")
 	}
 	c.DataDir = c.path("data_dir", c.DataDir)
+	c.Database = c.secretPath("database_url", c.Database, mistakes)
+	c.checkDatabase(mistakes)
 	checkRange("keep_months", c.KeepMonths, 1, 1200, mistakes)
 	checkRange("queue_limit", c.QueueLimit, 1, 1_000_000, mistakes)
 	checkRange("readers", c.Readers, 1, 50, mistakes)
@@ -34,6 +36,22 @@ func (c *Config) completeService(mistakes *Error) {
 	}
 	checkOneOf("log_level", c.LogLevel, []string{"debug", "info", "warn", "error"}, mistakes)
 	checkOneOf("log_format", c.LogFormat, []string{"text", "json"}, mistakes)
+}
+
+// checkDatabase checks an address that stands in the settings, without telling it, as it holds a password; one in a file is
+// read when it is needed.
+func (c *Config) checkDatabase(mistakes *Error) {
+	if !c.Database.IsSet() || c.Database.file != "" {
+		return
+	}
+	text, err := c.Database.Reveal()
+	if err != nil {
+		return // was told
+	}
+	parsed, err := url.Parse(text)
+	if err != nil || parsed.Scheme != "postgres" && parsed.Scheme != "postgresql" || strings.Trim(parsed.Path, "/") == "" {
+		mistakes.add("database_url: is no address of a PostgreSQL database; write it as postgres://user:password@host:5432/database, with %%40 and %%2F for @ and / in the password")
+	}
 }
 
 func (o *OpenHIM) complete(c *Config, mistakes *Error) {

@@ -155,14 +155,16 @@ func (d *door) stateOf(c *gin.Context) string {
 func storeWords(kind ledger.Kind) (what, remedy string) {
 	switch kind {
 	case ledger.Full:
-		return "the store has no room left to write", "make room on the disk with the data folder; work goes on by itself"
+		return "the store has no room left to write", "make room on the disk with the data folder, or that of the database; work goes on by itself"
 	case ledger.ReadOnly:
-		return "the store may not be written", "give the mediator's user the right to write in the data folder"
+		return "the store may not be written", "give the mediator's user the right to write in the data folder, or its account the rights on the tables"
 	case ledger.Damaged:
 		return "the store is damaged", "the mediator's log says what to do"
 	case ledger.Busy, ledger.Taken:
-		return "another process keeps the store for itself", "end other programs that have the database open"
+		return "another process keeps the store for itself", "send it again; where it stays so, end other programs that have the database open"
+	case ledger.Denied, ledger.Outdated, ledger.Newer:
+		return "the database cannot be used as it is", "the mediator's log says what to do"
 	default:
-		return "the store cannot be opened or read", "check the disk with the data folder; the mediator's log says more"
+		return "the store cannot be opened or read", "check the disk with the data folder, or the database server; the mediator's log says more"
 	}
 }

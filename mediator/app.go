@@ -100,11 +100,6 @@ func newSubmitter(settings *config.Config, a *app, log *logrus.Entry) (*orchestr
 	return s, nil
 }
 
-// storeOf says where the store is, and what its limits are.
-func storeOf(settings *config.Config, a *app) ledger.Config {
-	return ledger.Config{Dir: settings.DataDir, QueueLimit: settings.QueueLimit, Limit: int64(settings.StoreLimit), Now: a.now}
-}
-
 // readLimit is how long a month may take from its first byte to its last.
 const readLimit = 20 * time.Minute
 
@@ -122,7 +117,7 @@ func (f settingsFlags) open(a *app) (s *orchestration.Submitter, done func(), er
 	if s, err = newSubmitter(settings, a, log); err != nil {
 		return nil, nil, err
 	}
-	l, err := ledger.Open(a.ctx, storeOf(settings, a))
+	l, err := ledger.Open(a.ctx, store(settings, a))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -142,6 +137,11 @@ func (f settingsFlags) open(a *app) (s *orchestration.Submitter, done func(), er
 		}
 		closing()
 	}, nil
+}
+
+// store is where the memory is, as the settings say.
+func store(settings *config.Config, a *app) ledger.Config {
+	return ledger.Config{Dir: settings.DataDir, Database: reveal(settings.Database), QueueLimit: settings.QueueLimit, Limit: int64(settings.StoreLimit), Now: a.now}
 }
 
 // takeRole takes the worker role where nobody has it, and says who has it otherwise.

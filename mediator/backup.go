@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/ledger"
+	"github.com/cht-dhis2/mediator/orchestration"
 )
 
 type backupCommand struct {
@@ -27,6 +28,9 @@ func (c backupCommand) Run(a *app) error {
 	settings, err := c.load(a)
 	if err != nil {
 		return err
+	}
+	if settings.Database.IsSet() {
+		return &orchestration.UsageError{What: "the store is a PostgreSQL database, and not a file", Remedy: "back it up as any other: pg_dump writes a whole copy while the service runs"}
 	}
 	now := time.Now
 	if a.now != nil {

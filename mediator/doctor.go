@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 
@@ -57,7 +59,7 @@ func (c doctorCommand) Run(a *app) error {
 	for _, name := range sortedNames(s.Destinations) {
 		d.destination(a.ctx, s.Destinations[name])
 	}
-	d.store(a)
+	d.store(a, store(settings, a))
 	if settings.OpenHIM.IsSet() {
 		d.openHIM(a.ctx, settings, s)
 	}
@@ -108,6 +110,8 @@ type doctor struct {
 	submitter *orchestration.Submitter
 	tryExport bool
 	checks    []check
+	// worker is who works the store; empty where nobody does, or the store could not be opened.
+	worker string
 }
 
 func (d *doctor) ok(server, what, format string, args ...any) {
@@ -234,22 +238,23 @@ func (d *doctor) destinationSet(ctx context.Context, s orchestration.Destination
 	}
 }
 
-// store tries the data folder.
-func (d *doctor) store(a *app) {
-	l, err := ledger.Open(a.ctx, ledger.Config{Dir: d.submitter.SpoolDir})
+// store tries the data folder, or the database.
+func (d *doctor) store(a *app, at ledger.Config) {
+	what := "data folder"
+	if at.Database != nil {
+		what = "database"
+	}
+	l, err := ledger.Open(a.ctx, at)
 	if err == nil {
 		defer l.Close() //nolint:errcheck // nothing was written that matters
 		err = errors.Join(l.Ping(a.ctx), l.Check(a.ctx))
 	}
 	if err != nil {
-		d.failed("store", "data folder", orchestration.Fault, err)
+		d.failed("store", what, orchestration.Fault, err)
 		return
 	}
-	worker := l.Worker()
-	if worker == "" {
-		worker = "nobody"
-	}
-	d.ok("store", "data folder", "%s can be read and written, and is worked by %s", l.Path(), worker)
+	d.worker = l.Worker(a.ctx)
+	d.ok("store", what, "%s can be read and written, and is worked by %s", l.Place(), cmp.Or(d.worker, "nobody"))
 }
 
 // openHIM tries OpenHIM: its address and account, and the channel under which reports appear.
@@ -279,6 +284,45 @@ func (d *doctor) openHIM(ctx context.Context, settings *config.Config, s *orches
 		return
 	}
 	d.ok(name, "channel", "%q is there", settings.OpenHIM.Channel)
+	d.anotherMediator(ctx, client, settings.OpenHIM)
+}
+
+// anotherMediator looks for a mediator that works with another store under the same name, as when two installations were
+// pointed at one DHIS2 by mistake. OpenHIM shows it by its heartbeats: they come while nobody works this store, or from a
+// process that began after the one that works it.
+func (d *doctor) anotherMediator(ctx context.Context, client *openhim.Client, settings config.OpenHIM) {
+	const late = time.Minute // after which OpenHIM takes a mediator for dead; the two clocks differ by less, too
+	life, err := client.Life(ctx, settings.URN)
+	if err != nil || life.Heartbeat.IsZero() {
+		return // it is not registered, or the account may not look
+	}
+	found := ""
+	_, text, _ := strings.Cut(d.worker, "since ")
+	text, _, _ = strings.Cut(text, " ")
+	since, err := time.Parse(time.RFC3339, text)
+	switch {
+	case d.worker == "" && time.Since(life.Heartbeat) < late && d.beatsAgain(ctx, client, settings, life):
+		found = "nobody works this store"
+	case err == nil && life.Began.After(since.Add(late)):
+		found = "they come from a process that began at " + life.Began.UTC().Format(time.RFC3339) + ", after the one that works this store"
+	}
+	if found != "" {
+		d.warn("OpenHIM", "mediator", "another mediator sends heartbeats as "+settings.URN+": "+found,
+			"let both work with one store, or give one of them another openhim.urn and other data sets: two stores that send the same one overwrite each other")
+	}
+}
+
+// beatsAgain waits for another heartbeat: one alone may come from a process that has just ended.
+func (*doctor) beatsAgain(ctx context.Context, client *openhim.Client, settings config.OpenHIM, before openhim.Life) bool {
+	wait := time.NewTimer(settings.Heartbeat + time.Second)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-ctx.Done():
+		return false
+	}
+	life, err := client.Life(ctx, settings.URN)
+	return err == nil && life.Heartbeat.After(before.Heartbeat)
 }
 
 func sourceReason(err error) orchestration.Reason {

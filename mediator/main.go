@@ -54,6 +54,7 @@ type commands struct {
 	Ledger    ledgerCommands   `cmd:"" help:"About what DHIS2 accepted."`
 	Backup    backupCommand    `cmd:"" help:"Copy the store to a file. The service may run."`
 	Doctor    doctorCommand    `cmd:"" help:"Try every connection, account and data set. Changes nothing."`
+	Migrate   migrateCommand   `cmd:"" help:"Bring the tables of the store up to date, with an account that may. The other commands do so by themselves where they may."`
 	Config    struct {
 		Check configCheckCommand `cmd:"" help:"Check the configuration, and show every setting and where it comes from."`
 	} `cmd:"" help:"About the configuration."`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/cht-dhis2/mediator/internal/sandbox"
+	"github.com/cht-dhis2/mediator/internal/sandbox/cluster"
 )
 
 func TestMain(m *testing.M) {
@@ -31,6 +33,10 @@ type leakChecked struct{ m *testing.M }
 
 func (l leakChecked) Run() int {
 	code := l.m.Run()
+	if err := server.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	if code == 0 {
 		if err := goleak.Find(goleak.IgnoreTopFunction("os/signal.loop")); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -38,6 +44,22 @@ func (l leakChecked) Run() int {
 		}
 	}
 	return code
+}
+
+// server is the PostgreSQL of these tests, which the first one that needs it starts.
+var server cluster.Cluster
+
+// database gives the address of an empty database of the test's own.
+func database(t testing.TB, of *cluster.Cluster) string {
+	t.Helper()
+	address, err := of.Database()
+	if errors.Is(err, cluster.ErrMissing) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
 }
 
 // TestScripts runs what a user types, and compares what the user sees. Beside testscript's own, the scripts have these
@@ -67,26 +89,42 @@ func (l leakChecked) Run() int {
 //	edit OU DE VALUE                          lets a nurse change a value in DHIS2
 //	find NAME EXPRESSION                      puts the first group of what is found in the last output into a variable
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
-		Setup: func(env *testscript.Env) error {
-			w := &world{folder: env.WorkDir, env: env}
-			env.Values[worldKey{}] = w
-			env.Defer(w.close)
-			env.Setenv("NO_COLOR", "1")
-			env.Setenv("TZ", "UTC")
-			return nil
-		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"world": onWorld((*world).invent), "cht-export": onWorld((*world).setExport),
-			"fault": onWorld((*world).fault), "heal": onWorld((*world).heal), "lock": onWorld((*world).lock), "close-unit": onWorld((*world).closeUnit), "edit": onWorld((*world).edit),
-			"stored": onWorld((*world).stored), "imports": onWorld((*world).imports), "repeated": onWorld((*world).repeated),
-			"cht-settings": onWorld((*world).setSettings), "exports": onWorld((*world).exports), "await-imports": onWorld((*world).awaitImports), "env-file": onWorld((*world).fillIn),
-			"interrupt": onWorld((*world).interrupt), "logins": onWorld((*world).logins), "count-anew": onWorld((*world).countAnew), "forget-imports": onWorld((*world).forget),
-			"openhim": onWorld((*world).addOpenHIM), "told": onWorld((*world).told), "kill-process": onWorld((*world).killProcess), "find": onWorld((*world).firstGroup),
-			"free-port": onWorld((*world).freePort), "await-port": onWorld((*world).awaitPort), "await-text": onWorld((*world).awaitText),
-		},
-	})
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: setUp, Cmds: scriptCommands()})
+}
+
+// TestScriptsOnPostgreSQL runs those again that rest on the store most: nothing but the address of a database is set.
+func TestScriptsOnPostgreSQL(t *testing.T) {
+	database(t, &server)
+	var files []string
+	for _, name := range []string{"cancel", "held", "interrupt", "range", "retry", "serve", "several_sources", "status", "submit_243", "late_data"} {
+		files = append(files, filepath.Join("testdata", "script", name+".txt"))
+	}
+	testscript.Run(t, testscript.Params{Files: files, Cmds: scriptCommands(), Setup: func(env *testscript.Env) error {
+		address, err := server.Database()
+		env.Setenv("DATABASE_URL", address)
+		return errors.Join(err, setUp(env))
+	}})
+}
+
+func setUp(env *testscript.Env) error {
+	w := &world{folder: env.WorkDir, env: env}
+	env.Values[worldKey{}] = w
+	env.Defer(w.close)
+	env.Setenv("NO_COLOR", "1")
+	env.Setenv("TZ", "UTC")
+	return nil
+}
+
+func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
+	return map[string]func(*testscript.TestScript, bool, []string){
+		"world": onWorld((*world).invent), "cht-export": onWorld((*world).setExport),
+		"fault": onWorld((*world).fault), "heal": onWorld((*world).heal), "lock": onWorld((*world).lock), "close-unit": onWorld((*world).closeUnit), "edit": onWorld((*world).edit),
+		"stored": onWorld((*world).stored), "imports": onWorld((*world).imports), "repeated": onWorld((*world).repeated),
+		"cht-settings": onWorld((*world).setSettings), "exports": onWorld((*world).exports), "await-imports": onWorld((*world).awaitImports), "env-file": onWorld((*world).fillIn),
+		"interrupt": onWorld((*world).interrupt), "logins": onWorld((*world).logins), "count-anew": onWorld((*world).countAnew), "forget-imports": onWorld((*world).forget),
+		"openhim": onWorld((*world).addOpenHIM), "told": onWorld((*world).told), "kill-process": onWorld((*world).killProcess), "find": onWorld((*world).firstGroup),
+		"free-port": onWorld((*world).freePort), "await-port": onWorld((*world).awaitPort), "await-text": onWorld((*world).awaitText),
+	}
 }
 
 type worldKey struct{}

@@ -46,7 +46,7 @@ func (c serveCommand) start(a *app) error {
 	if err != nil {
 		return err
 	}
-	l, err := ledger.Open(a.ctx, storeOf(settings, a))
+	l, err := ledger.Open(a.ctx, store(settings, a))
 	if err != nil {
 		return err
 	}

@@ -64,6 +64,7 @@ type house struct {
 	ahead atomic.Int64
 	// api and router are OpenHIM's addresses, door is ours.
 	api, router, door string
+	replicas          int
 }
 
 const doorPassword = "door-Password-1"

@@ -63,7 +63,7 @@ func (c statusCommand) Run(a *app) error {
 }
 
 func (c statusCommand) read(a *app, s *orchestration.Submitter) (found status, err error) {
-	found = status{Worker: s.Ledger.Worker(), ConsoleFault: s.ConsoleFault(a.ctx), Submissions: []orchestration.Report{}}
+	found = status{Worker: s.Ledger.Worker(a.ctx), ConsoleFault: s.ConsoleFault(a.ctx), Submissions: []orchestration.Report{}}
 	if found.Schedule, err = orchestration.NewScheduler(s).Schedule(a.ctx); err != nil {
 		return found, err
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // Service carries submissions by itself: it works the jobs of the store, keeps the schedule, and does the housekeeping.
-// Of several processes on one store one does so, the one with the worker role; the others stand by.
+// Of several processes on one store one does so, the one with the worker role; the others stand by (docs/adr/0001).
 type Service struct {
 	*Scheduler
 
@@ -45,19 +45,36 @@ const (
 )
 
 // Run works until the context ends, and then stops in good order: what is on its way is finished, the rest goes on with
-// the next start.
+// the next start. A process that loses the worker role stops its work, and stands by until it has the role again.
 func (s *Service) Run(ctx context.Context) error {
-	err := s.awaitRole(ctx)
-	if err == nil {
-		// The process that had the role until now may have taken another configuration from the console.
-		err = s.LoadConsole(ctx)
-	}
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil
+	for {
+		err := s.awaitRole(ctx)
+		if err == nil {
+			// The process that had the role until now may have taken another configuration from the console.
+			err = s.LoadConsole(ctx)
 		}
-		return err
+		if err == nil {
+			err = s.work(ctx)
+		} else if ctx.Err() != nil {
+			return nil //nolint:nilerr // it was stopped before it began to work
+		}
+		if ctx.Err() != nil || err != nil && !s.mayPass(err) {
+			return err
+		}
+		if err := s.Ledger.StepDown(ctx); err != nil {
+			s.logger().WithError(err).Error("the worker role could not be given back, and ends by itself")
+		}
 	}
+}
+
+// mayPass says whether it is trouble with the store that may be over when it is tried again.
+func (s *Service) mayPass(err error) bool {
+	var trouble *ledger.Error
+	return errors.As(err, &trouble) && s.waitable(trouble.Kind)
+}
+
+// work works until the context ends or the role is lost.
+func (s *Service) work(ctx context.Context) (err error) {
 	if s.engine, err = NewEngine(s.Submitter); err != nil {
 		return err
 	}
@@ -65,15 +82,24 @@ func (s *Service) Run(ctx context.Context) error {
 		return err
 	}
 	s.logger().Info("the service works")
+	working, end := context.WithCancel(ctx)
+	defer end()
 	var all sync.WaitGroup
 	for _, one := range append([]func(context.Context){s.Scheduler.Run, s.keepHouse}, s.Beside...) {
-		all.Go(func() { one(ctx) })
+		all.Go(func() { one(working) })
 	}
-	<-ctx.Done()
-	s.logger().Info("the service stops: what is on its way is finished, the rest goes on with the next start")
-	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopFor)
-	defer cancel()
-	err = s.engine.Stop(stopping)
+	select {
+	case <-ctx.Done():
+		s.logger().Info("the service stops: what is on its way is finished, the rest goes on with the next start")
+		stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopFor)
+		defer cancel()
+		err = s.engine.Stop(stopping)
+	case <-s.Ledger.RoleLost():
+		s.logger().Warn("this process has lost the worker role: it finishes what is on its way and stands by")
+		end()
+		// Nobody may still work when it steps down, so it waits for as long as a request may take.
+		err = s.engine.Stop(context.WithoutCancel(ctx))
+	}
 	all.Wait()
 	return err
 }
@@ -84,13 +110,14 @@ func (s *Service) awaitRole(ctx context.Context) error {
 	told := ledger.Kind("")
 	for {
 		err := s.Ledger.TakeRole(ctx)
-		if told != "" || err == nil {
+		var trouble *ledger.Error
+		isTaken := errors.As(err, &trouble) && trouble.Kind == ledger.Taken
+		if told != "" && isTaken || err == nil {
 			if err := s.LoadConsole(ctx); err != nil && ctx.Err() == nil {
 				s.logger().WithError(err).Error("what the console says could not be read")
 			}
 		}
-		var trouble *ledger.Error
-		if err == nil || !errors.As(err, &trouble) || !waitable(trouble.Kind) {
+		if err == nil || trouble == nil || !s.waitable(trouble.Kind) {
 			return err
 		}
 		if trouble.Kind != told {
@@ -107,16 +134,24 @@ func (s *Service) awaitRole(ctx context.Context) error {
 	}
 }
 
-// waitable says whether the role may be had later.
-func waitable(kind ledger.Kind) bool {
-	return kind == ledger.Taken || kind == ledger.Full || kind == ledger.Busy
+// waitable says whether the role may be had later. A database server may come back from anything but a newer version of the
+// mediator, as it is another's; a file may not.
+func (s *Service) waitable(kind ledger.Kind) bool {
+	switch kind {
+	case ledger.Taken, ledger.Full, ledger.Busy:
+		return true
+	case ledger.Unreachable, ledger.ReadOnly, ledger.Denied:
+		return s.Ledger.IsShared()
+	default:
+		return false
+	}
 }
 
 // tellStandby logs why this process does not work the jobs yet.
 func (s *Service) tellStandby(why *ledger.Error) {
 	log := s.logger().WithField("reason", why.What)
 	if why.Kind == ledger.Taken {
-		log.Warn("another process works with this data folder; this one stands by until that ends")
+		log.Warn("another process works with this store; this one stands by until that ends")
 		return
 	}
 	log.WithField("remedy", why.Remedy).Error("the work cannot be taken up yet; this process stands by until it can")

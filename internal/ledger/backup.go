@@ -24,12 +24,12 @@ func Backup(ctx context.Context, dir, target string) (size int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	l := &Ledger{config: Config{Dir: dir}, path: filepath.Join(dir, fileName)}
-	if _, err := os.Stat(l.path); errors.Is(err, fs.ErrNotExist) {
+	l, path := newLedger(Config{Dir: dir}), filepath.Join(dir, fileName)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		return 0, &Error{Kind: Unreachable, Doing: doing, What: "there is no store in this folder", Remedy: "check data_dir; the store is made by the first command that needs it"}
 	}
 	if _, err := os.Lstat(target); !errors.Is(err, fs.ErrNotExist) {
-		return 0, taken(target, err)
+		return 0, occupied(target, err)
 	}
 	// A copy that is not whole yet has another name, and the rights of the store.
 	part, err := os.CreateTemp(filepath.Dir(target), "."+filepath.Base(target)+".part-*")
@@ -38,7 +38,7 @@ func Backup(ctx context.Context, dir, target string) (size int64, err error) {
 	}
 	defer os.Remove(part.Name()) //nolint:errcheck // it has its name by then, or is not wanted
 	defer part.Close()           //nolint:errcheck // what had to be written was synced
-	if err := l.copyTo(ctx, part.Name()); err != nil {
+	if err := copyTo(ctx, path, part.Name()); err != nil {
 		return 0, l.explain(doing, err)
 	}
 	if err := errors.Join(part.Sync(), part.Chmod(0o600)); err != nil {
@@ -57,9 +57,9 @@ func Backup(ctx context.Context, dir, target string) (size int64, err error) {
 	return info.Size(), outside(target, syncFolder(filepath.Dir(target)))
 }
 
-// copyTo lets SQLite write what a reader sees to an empty file.
-func (l *Ledger) copyTo(ctx context.Context, file string) error {
-	db, err := sql.Open("sqlite", plainAddress(l.path, "rw"))
+// copyTo lets SQLite write what a reader of a store sees to an empty file.
+func copyTo(ctx context.Context, store, file string) error {
+	db, err := sql.Open("sqlite", plainAddress(store, "rw"))
 	if err != nil {
 		return err
 	}
@@ -111,8 +111,8 @@ func syncFolder(dir string) error {
 	return folder.Sync()
 }
 
-// taken says that a backup would take the place of something.
-func taken(target string, err error) error {
+// occupied says that a backup would take the place of something.
+func occupied(target string, err error) error {
 	if err != nil {
 		return outside(target, err)
 	}

@@ -205,7 +205,9 @@ func storeContent(ctx context.Context, tx *sql.Tx, pack *packer, s Submission, p
 	values := 0
 	for row := range ready {
 		if row.err == nil {
+			pack.turn.Lock()
 			row.err = rows.add(ctx, row.row...)
+			pack.turn.Unlock()
 		}
 		if row.err != nil {
 			return 0, row.err

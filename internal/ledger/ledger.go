@@ -1,13 +1,14 @@
 // Package ledger is the mediator's durable memory: what was asked for, what is to be sent, what was sent and what became
 // of it, what DHIS2 last accepted, and the jobs that carry the work on.
 //
-// It is one database, a SQLite file in the data folder. Each method that changes something is one transaction that leaves
-// a whole state, synced to disk before it returns, so that a process may be killed between any two calls and the next one
-// goes on from there. A method that ends a step takes a Next, which puts the job of the following step into the same
+// It is one database: a SQLite file in the data folder, or a PostgreSQL that several processes share. Each method that
+// changes something is one transaction that leaves a whole state, synced to disk before it returns, so that a process may be
+// killed between any two calls and the next one goes on from there. A method that ends a step takes a Next, which puts the job of the following step into the same
 // transaction: there is never a result without its job, nor a job without its result.
 //
 // The jobs are River's, in the same database, because only there can they share a transaction with the rows. The SQL is
-// written once, with numbered placeholders and without dialect, so that a shared database can take the file's place.
+// written once, with numbered placeholders and without dialect, and on both databases one transaction writes at a time; what
+// differs stands in sqlite.go and postgres.go.
 package ledger
 
 import (
@@ -18,17 +19,18 @@ import (
 	"io"
 	"log/slog"
 	"math"
-	"sync"
 	"time"
 
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riversqlite"
 )
 
 // Config says where the memory is.
 type Config struct {
-	// Dir is the data folder. It is made when it does not exist.
+	// Dir is the data folder, in which the SQLite file is. It is made when it does not exist.
 	Dir string
+	// Database gives the address of a PostgreSQL database, which takes the file's place; nil is the file. The address is
+	// a secret, and is asked for again with each connection, so that a password may change.
+	Database func() (string, error)
 	// QueueLimit is how many submissions may wait to be prepared; 0 is DefaultQueueLimit.
 	QueueLimit int
 	// Limit is how many bytes the database may take; 0 sets no limit but the disk's. Beyond it every write fails with Full.
@@ -43,12 +45,10 @@ const DefaultQueueLimit = 1000
 // Ledger is an open memory. It may be used by many goroutines at once.
 type Ledger struct {
 	config Config
-	path   string
-	// writer has one connection, as SQLite has one writer; readers see the last whole state and wait for nobody.
+	store  store
+	// writer has one connection, as there is one writer; readers see the last whole state and wait for nobody.
 	writer, reader *sql.DB
 	names          *names
-	roleMu         sync.Mutex
-	role           *role
 }
 
 // Next is called within a transaction, before its end, to add what belongs to it: the job of the next step as a rule. It
@@ -60,26 +60,24 @@ type Next func(ctx context.Context, tx *sql.Tx, submission string) error
 // Open opens the memory, and makes it or brings it up to date where needed. The caller closes it. Errors are of type
 // *Error where a person can do something about them.
 func Open(ctx context.Context, config Config) (*Ledger, error) {
-	l := &Ledger{config: config, names: newNames()}
-	if err := l.open(ctx); err != nil {
-		return nil, errors.Join(l.explain("open the store in "+config.Dir, err), l.Close())
+	l := newLedger(config)
+	if err := l.store.open(ctx); err != nil {
+		return nil, errors.Join(l.explain("open the store in "+l.store.place(), err), l.Close())
 	}
 	return l, nil
 }
 
-// Close gives the worker role back and closes the database. Jobs must have been stopped before.
-func (l *Ledger) Close() error {
-	var errs []error
-	for _, db := range []*sql.DB{l.reader, l.writer} {
-		if db != nil {
-			errs = append(errs, db.Close())
-		}
+func newLedger(config Config) *Ledger {
+	l := &Ledger{config: config, names: newNames()}
+	l.store = &sqlite{l: l}
+	if config.Database != nil {
+		l.store = &postgres{l: l}
 	}
-	if l.role != nil {
-		errs = append(errs, l.role.release())
-	}
-	return errors.Join(errs...)
+	return l
 }
+
+// Close gives the worker role back and closes the database. Jobs must have been stopped before.
+func (l *Ledger) Close() error { return l.store.close() }
 
 // Jobs makes a River client on the database. Its InsertTx takes the transaction that a Next is given. A job runs for a
 // minute at most unless the configuration or the job says otherwise, which is too short for most steps. The client must
@@ -88,24 +86,29 @@ func (l *Ledger) Jobs(config *river.Config) (*river.Client[*sql.Tx], error) {
 	if config.Logger == nil {
 		config.Logger = quiet()
 	}
-	client, err := river.NewClient(riversqlite.New(l.writer), config)
+	// It would need the rights of an owner, for tables that stay small.
+	config.ReindexerSchedule = river.NeverSchedule()
+	client, err := river.NewClient(l.store.jobs(), config)
 	if err != nil {
 		return nil, fmt.Errorf("make the job engine: %w", err)
 	}
 	return client, nil
 }
 
-// Path is the database file.
-func (l *Ledger) Path() string { return l.path }
+// Place names the database for people: the file, or the PostgreSQL database and its server.
+func (l *Ledger) Place() string { return l.store.place() }
+
+// IsShared says whether the database is one that may be away, and that processes on several machines may work with.
+func (l *Ledger) IsShared() bool { return l.config.Database != nil }
 
 // Ping says whether the database takes writes, for the health of the service.
 func (l *Ledger) Ping(ctx context.Context) error {
-	return l.write(ctx, "write to the store", func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO setting (name, saved_at, body) VALUES ('ping', $1, $2)
-			ON CONFLICT (name) DO UPDATE SET saved_at = excluded.saved_at`, l.now(), []byte{})
-		return err
-	})
+	return l.explain("write to the store", l.store.ping(ctx))
 }
+
+// Check reads the whole database and says what is wrong with it; it takes as long as reading the file. PostgreSQL looks
+// after its files itself: there the tables are asked for one row each.
+func (l *Ledger) Check(ctx context.Context) error { return l.store.check(ctx) }
 
 // now is the time in milliseconds, as the tables keep it.
 func (l *Ledger) now() int64 {
@@ -133,10 +136,11 @@ func msOf(t time.Time) int64 {
 
 // write runs f in a transaction of the writer. All of it remains, or nothing.
 func (l *Ledger) write(ctx context.Context, doing string, f func(tx *sql.Tx) error) error {
-	tx, err := l.writer.BeginTx(ctx, nil)
+	tx, done, err := l.store.begin(ctx)
 	if err != nil {
 		return l.explain(doing, err)
 	}
+	defer done()
 	if err := f(tx); err != nil {
 		_ = tx.Rollback()
 		return l.explain(doing, err)
@@ -146,7 +150,7 @@ func (l *Ledger) write(ctx context.Context, doing string, f func(tx *sql.Tx) err
 
 // read runs f in a transaction of a reader, which sees one state from its first query to its last.
 func (l *Ledger) read(ctx context.Context, doing string, f func(tx *sql.Tx) error) error {
-	tx, err := l.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	tx, err := l.reader.BeginTx(ctx, l.store.snapshot())
 	if err != nil {
 		return l.explain(doing, err)
 	}

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/sandbox/cluster"
 )
 
 // asChild names what a copy of this test binary does instead of testing.
@@ -23,7 +24,48 @@ func TestMain(m *testing.M) {
 	if name := os.Getenv(asChild); name != "" {
 		os.Exit(runChild(name, os.Getenv("LEDGER_TEST_DIR")))
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(withServer{m})
+}
+
+// withServer runs the tests, and ends the server that they started.
+type withServer struct{ m *testing.M }
+
+func (w withServer) Run() int {
+	code := w.m.Run()
+	if err := server.Close(); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return code
+}
+
+// server is the PostgreSQL of these tests, which the first one that needs it starts.
+var server = cluster.Cluster{Config: cluster.Config{Prepare: func(address string) error {
+	l, err := Open(context.Background(), Config{Database: always(address)})
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}}}
+
+func always(address string) func() (string, error) {
+	return func() (string, error) { return address, nil }
+}
+
+// database gives the address of a database of the test's own, whose tables are up to date.
+func database(t testing.TB) string {
+	t.Helper()
+	address, err := server.Database()
+	if errors.Is(err, cluster.ErrMissing) {
+		t.Skip(err)
+	}
+	must(t, err)
+	return address
+}
+
+func openDatabase(t testing.TB, address string, c *clock) *Ledger {
+	t.Helper()
+	return opened(t, Config{Database: always(address), QueueLimit: 10}, c)
 }
 
 // child makes a command that runs this test binary as one of children.
@@ -60,7 +102,11 @@ func newClock() *clock { return &clock{at: time.Date(2026, 11, 6, 3, 0, 0, 0, ti
 
 func openAt(t testing.TB, dir string, c *clock) *Ledger {
 	t.Helper()
-	config := Config{Dir: dir, QueueLimit: 10}
+	return opened(t, Config{Dir: dir, QueueLimit: 10}, c)
+}
+
+func opened(t testing.TB, config Config, c *clock) *Ledger {
+	t.Helper()
 	if c != nil {
 		config.Now = c.now
 	}

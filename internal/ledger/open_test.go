@@ -79,7 +79,7 @@ func TestOpenKeepsWhatIsThere(t *testing.T) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	must(t, l.Check(t.Context()))
-	if info, err := os.Stat(l.Path()); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(l.Place()); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("others may read the database: %v, %v", info.Mode(), err)
 	}
 	var mode string
@@ -181,7 +181,7 @@ func TestOpenInAFolderWithoutRights(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			return errors.Join(l.Close(), os.Chmod(data, 0o777), os.Chmod(l.Path(), 0o444), os.Remove(filepath.Join(data, "open.lock")))
+			return errors.Join(l.Close(), os.Chmod(data, 0o777), os.Chmod(l.Place(), 0o444), os.Remove(filepath.Join(data, "open.lock")))
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -322,34 +322,55 @@ func TestKilledAnywhereItGoesOn(t *testing.T) {
 	for _, point := range points() {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			killed(t, "crash", dir, "LEDGER_TEST_POINT="+point)
-			l := openAt(t, dir, nil)
-			must(t, l.Check(t.Context()))
-			must(t, carryOn(t.Context(), l, func(string) error { return nil }))
-			list, err := l.Submissions(t.Context(), Filter{})
-			must(t, err)
-			if len(list) != 1 || list[0].State != Accepted || list[0].Counts != (Counts{Fetched: 15, Accepted: 15}) || list[0].OrgUnitStates["accepted"] != 3 {
-				t.Errorf("got %+v", list)
-			}
-			if got := holds(t, l, key()); len(got) != 3 {
-				t.Errorf("got %v", got)
-			}
-			chunks, err := l.Chunks(t.Context(), list[0].ID)
-			must(t, err)
-			attempts := 0
-			for _, c := range chunks {
-				attempts += c.Attempts
-			}
-			if len(chunks) != 2 || attempts > 3 || attempts > 2 && point != "record" && point != "in acknowledge" {
-				t.Errorf("got %d attempts: %+v", attempts, chunks)
-			}
+			killedAnywhere(t, t.TempDir(), point)
 		})
 	}
 }
 
-func crash(ctx context.Context, dir string) error {
-	l, err := Open(ctx, Config{Dir: dir})
+func TestKilledAnywhereItGoesOnOnPostgreSQL(t *testing.T) {
+	database(t)
+	for _, point := range points() {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			killedAnywhere(t, database(t), point)
+		})
+	}
+}
+
+func killedAnywhere(t *testing.T, place, point string) {
+	killed(t, "crash", place, "LEDGER_TEST_POINT="+point)
+	l := opened(t, at(place), nil)
+	must(t, l.Check(t.Context()))
+	must(t, carryOn(t.Context(), l, func(string) error { return nil }))
+	list, err := l.Submissions(t.Context(), Filter{})
+	must(t, err)
+	if len(list) != 1 || list[0].State != Accepted || list[0].Counts != (Counts{Fetched: 15, Accepted: 15}) || list[0].OrgUnitStates["accepted"] != 3 {
+		t.Errorf("got %+v", list)
+	}
+	if got := holds(t, l, key()); len(got) != 3 {
+		t.Errorf("got %v", got)
+	}
+	chunks, err := l.Chunks(t.Context(), list[0].ID)
+	must(t, err)
+	attempts := 0
+	for _, c := range chunks {
+		attempts += c.Attempts
+	}
+	if len(chunks) != 2 || attempts > 3 || attempts > 2 && point != "record" && point != "in acknowledge" {
+		t.Errorf("got %d attempts: %+v", attempts, chunks)
+	}
+}
+
+// at is the configuration of a store in a folder, or at the address of a database.
+func at(place string) Config {
+	if strings.HasPrefix(place, "postgres://") {
+		return Config{Database: always(place)}
+	}
+	return Config{Dir: place}
+}
+
+func crash(ctx context.Context, place string) error {
+	l, err := Open(ctx, at(place))
 	if err != nil {
 		return err
 	}

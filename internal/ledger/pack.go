@@ -93,6 +93,8 @@ type packer struct {
 	names *names
 	tx    *sql.Tx
 	fresh map[string]uint64
+	// turn is held while the transaction is used, where rows are packed beside those that are written.
+	turn sync.Mutex
 }
 
 func (l *Ledger) packer(ctx context.Context, tx *sql.Tx) (*packer, error) {
@@ -117,6 +119,8 @@ func (p *packer) name(ctx context.Context, text string) (uint64, error) {
 	if len(text) > nameText || !plain(text) || p.names.count()+len(p.fresh) >= nameLimit {
 		return 0, nil
 	}
+	p.turn.Lock()
+	defer p.turn.Unlock()
 	var number uint64
 	const tries = 5 // another replica may take the number meanwhile
 	for range tries {
@@ -199,7 +203,7 @@ type unpacker struct {
 func (l *Ledger) unpack(into []dhis2.DataValue, orgUnit string, packed []byte) ([]dhis2.DataValue, error) {
 	into, err := l.names.unpack(into, orgUnit, packed)
 	if err != nil {
-		what, remedy := l.words(Damaged)
+		what, remedy := l.store.words(Damaged)
 		return nil, &Error{Kind: Damaged, What: what + " (" + err.Error() + ")", Remedy: remedy, err: err}
 	}
 	return into, nil

@@ -498,7 +498,9 @@ func (l *Ledger) end(ctx context.Context, tx *sql.Tx, s Submission, end End) err
 // textLimit is the longest text that a row keeps of what a server said.
 const textLimit = 4096
 
+// cut shortens what a server said, and makes it a text that every database takes.
 func cut(text string) string {
+	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 	if len(text) <= textLimit {
 		return text
 	}

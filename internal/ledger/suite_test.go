@@ -17,9 +17,15 @@ import (
 	"github.com/cht-dhis2/mediator/internal/issue"
 )
 
-// TestLedger runs every query on SQLite. Another database runs the same suite.
+// TestLedger runs every query, on SQLite.
 func TestLedger(t *testing.T) {
 	suite(t, func(t *testing.T, c *clock) *Ledger { return openAt(t, t.TempDir(), c) })
+}
+
+// TestLedgerOnPostgreSQL runs the same.
+func TestLedgerOnPostgreSQL(t *testing.T) {
+	database(t)
+	suite(t, func(t *testing.T, c *clock) *Ledger { return openDatabase(t, database(t), c) })
 }
 
 // suite tries what a ledger promises, on an empty one each time.

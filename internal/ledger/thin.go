@@ -3,7 +3,6 @@ package ledger
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"time"
 )
 
@@ -24,7 +23,6 @@ const (
 	keepTotals   = 120
 	keepAccepted = 36
 	thinSlice    = 5
-	vacuumPages  = 1000
 )
 
 // Thin removes what is older than is to be kept and gives its room back to the disk, in small transactions, so that other
@@ -120,36 +118,13 @@ func (l *Ledger) thinRest(ctx context.Context, keep Keep) error {
 	return nil
 }
 
-// giveBack returns free pages to the disk, some at a time, and cuts the write-ahead file back.
+// giveBack returns free room to the disk.
 func (l *Ledger) giveBack(ctx context.Context) error {
-	const doing = "give room back to the disk"
-	for {
-		var free int
-		if err := l.writer.QueryRowContext(ctx, `PRAGMA freelist_count`).Scan(&free); err != nil {
-			return l.explain(doing, err)
-		}
-		if free == 0 {
-			break
-		}
-		if _, err := l.writer.ExecContext(ctx, fmt.Sprintf(`PRAGMA incremental_vacuum(%d)`, vacuumPages)); err != nil {
-			return l.explain(doing, err)
-		}
-		var left int
-		if err := l.writer.QueryRowContext(ctx, `PRAGMA freelist_count`).Scan(&left); err != nil || left >= free {
-			return l.explain(doing, err)
-		}
-	}
-	_, err := l.writer.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`)
-	return l.explain(doing, err)
+	return l.explain("give room back to the disk", l.store.giveBack(ctx))
 }
 
 // Size is how many bytes the database takes on disk, what it could give back included.
-func (l *Ledger) Size(ctx context.Context) (bytes int64, err error) {
-	err = l.read(ctx, "measure the store", func(tx *sql.Tx) error {
-		return tx.QueryRowContext(ctx, `SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()`).Scan(&bytes)
-	})
-	return bytes, err
-}
+func (l *Ledger) Size(ctx context.Context) (bytes int64, err error) { return l.store.size(ctx) }
 
 // Limits gives how many submissions may wait to be prepared, and how many bytes the database may take; 0 is no limit.
 func (l *Ledger) Limits() (queue int, bytes int64) {

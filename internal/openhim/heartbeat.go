@@ -55,6 +55,39 @@ func (c *Client) Heartbeat(ctx context.Context, urn string, uptime time.Duration
 	return a.body, nil
 }
 
+// Life is what OpenHIM knows of the life of a mediator.
+type Life struct {
+	// Heartbeat is when the last heartbeat came, by OpenHIM's clock; zero where none ever did.
+	Heartbeat time.Time
+	// Began is when the process that sent it says that it began.
+	Began time.Time
+}
+
+// Life asks what OpenHIM knows of the life of a mediator; nothing where it does not know the mediator.
+func (c *Client) Life(ctx context.Context, urn string) (Life, error) {
+	doing := fmt.Sprintf("ask OpenHIM for %s", urn)
+	a, err := c.do(ctx, call{doing: doing, method: http.MethodGet, path: strings.TrimSuffix(mediatorPath(urn, ""), "/")})
+	switch {
+	case err != nil:
+		return Life{}, err
+	case a.status == http.StatusNotFound:
+		return Life{}, nil
+	case a.status != http.StatusOK:
+		return Life{}, statusError(doing, a)
+	}
+	var found struct {
+		Heartbeat time.Time `json:"_lastHeartbeat"`
+		Uptime    float64   `json:"_uptime"`
+	}
+	if err := decode(a, &found); err != nil {
+		return Life{}, under(doing, err)
+	}
+	if found.Heartbeat.IsZero() {
+		return Life{}, nil
+	}
+	return Life{found.Heartbeat, found.Heartbeat.Add(-time.Duration(found.Uptime * float64(time.Second)))}, nil
+}
+
 // InstallChannels installs default channels of the mediator by their names, each on its own. A channel that is there
 // already is left as it is, as people may have changed it.
 func (c *Client) InstallChannels(ctx context.Context, urn string, names ...string) error {

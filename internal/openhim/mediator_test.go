@@ -300,3 +300,24 @@ func TestChannelsThatCannotBeInstalledKeepNoHeartbeatBack(t *testing.T) {
 		}
 	})
 }
+
+func TestLifeIsThatOfTheProcessThatSentTheLastHeartbeat(t *testing.T) {
+	t.Parallel()
+	client, _, _ := known(t, sandbox.OpenHIMConfig{}, root())
+	r := parse(t, document(t)).Fill("1.4.0", "mediator", 8070)
+	if life, err := client.Life(t.Context(), r.URN); err != nil || !life.Heartbeat.IsZero() {
+		t.Errorf("before it is known: %+v, %v", life, err)
+	}
+	if err := client.Register(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	if life, err := client.Life(t.Context(), r.URN); err != nil || !life.Heartbeat.IsZero() {
+		t.Errorf("before its first heartbeat: %+v, %v", life, err)
+	}
+	if _, err := client.Heartbeat(t.Context(), r.URN, 90*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if life, err := client.Life(t.Context(), r.URN); err != nil || life.Heartbeat.Sub(life.Began) != 90*time.Second {
+		t.Errorf("got %+v, %v", life, err)
+	}
+}
