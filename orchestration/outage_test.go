@@ -406,3 +406,29 @@ func TestOpenHIMAwayForThreeDaysHoldsNothingUpAndIsToldTwice(t *testing.T) {
 		n.want(t, "in all", told, "OpenHIM has been waited for since "+minute(began.Add(time.Minute)), "+ OpenHIM takes reports again")
 	})
 }
+
+func TestAClockThatIsSetBackOrForthHoldsNothingUpAndDoublesNothing(t *testing.T) {
+	for _, leap := range []time.Duration{-time.Hour, time.Hour, -48 * time.Hour} {
+		t.Run(leap.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, "2.43.1")
+				clock := b.clocked(t)
+				b.dhis2.Fail(sandbox.Fault{Kind: sandbox.ResetAfter, Method: post, Skip: 1, Times: 1}, sandbox.Fault{Kind: sandbox.Status, Status: 401, Method: post, Skip: 1, Times: 3})
+				id, n := b.begin(t).ID, 0
+				pauses := b.works(t, clock, id, clock.Add(far), func() {
+					if n++; n == 2 {
+						*clock = clock.Add(leap)
+					}
+				})
+				sub, err := b.Ledger.Submission(t.Context(), id)
+				if err != nil || sub.State != ledger.Accepted || n < 3 || slices.Max(pauses) > mendingPause*5/4 {
+					t.Errorf("%s after pauses of %v: %s, %v", sub.State, pauses, sub.WaitingFor, err)
+				}
+				b.arrivedOnce(t)
+				if again, began, err := b.Begin(t.Context(), b.request(), nil); err != nil || !began || again.ID == id {
+					t.Errorf("the next one: %+v, %v", again, err)
+				}
+			})
+		})
+	}
+}

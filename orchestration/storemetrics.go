@@ -37,13 +37,13 @@ func NewStoreMetrics(s *Scheduler) prometheus.Collector {
 	}
 	return &storeMetrics{
 		schedule: s, limit: limit, inUse: inUse,
-		up:       describe("store_up", "1 where the store can be read."),
-		size:     describe("store_bytes", "Size of the store on disk."),
-		queued:   describe("submissions_unfinished", "Submissions that have not ended, by their state.", "state"),
-		waiting:  describe("submissions_waiting", "Submissions that wait for a server."),
-		outbox:   describe("outbox_letters", "Reports and notices that are not delivered yet, or that nobody takes.", "state"),
-		age:      describe("outbox_oldest_seconds", "Age of the oldest report or notice that waits."),
-		due:      describe("periods", "Periods of the schedule that are due, and those that are overdue.", "state"),
+		up:      describe("store_up", "1 where the store can be read."),
+		size:    describe("store_bytes", "Size of the store on disk."),
+		queued:  describe("submissions_unfinished", "Submissions that have not ended, by their state.", "state"),
+		waiting: describe("submissions_waiting", "Submissions that wait for a server."),
+		outbox:  describe("outbox_letters", "Reports and notices that are not delivered yet, or that nobody takes.", "state"),
+		age:     describe("outbox_oldest_seconds", "Age of the oldest report or notice that waits."),
+		due:     describe("periods", "Periods of the schedule that are due, and those that are overdue.", "state"),
 	}
 }
 
