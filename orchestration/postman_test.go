@@ -811,7 +811,9 @@ func TestAReportThatWasSetAsideIsTriedAgainEachDayAndToldOnce(t *testing.T) {
 		m.Every = time.Minute
 		var mended atomic.Bool
 		refusing := refuse(http.StatusBadRequest, 0, 1)
-		m.answer = func(w http.ResponseWriter, r *http.Request, body []byte) bool { return !mended.Load() && refusing(w, r, body) }
+		m.answer = func(w http.ResponseWriter, r *http.Request, body []byte) bool {
+			return !mended.Load() && refusing(w, r, body)
+		}
 		ctx, stop := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() {
