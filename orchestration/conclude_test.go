@@ -2,6 +2,7 @@ package orchestration
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -21,8 +22,9 @@ func TestAConclusionHoldsSoMuchOfTheEvidenceOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	const attempts = 300
-	for range attempts {
-		if err := b.Ledger.AddExchanges(t.Context(), sub.ID, sendStep, text); err != nil {
+	for n := range attempts {
+		// Of one step the store keeps so many only.
+		if err := b.Ledger.AddExchanges(t.Context(), sub.ID, fmt.Sprint(sendStep, n), text); err != nil {
 			t.Fatal(err)
 		}
 	}

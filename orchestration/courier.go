@@ -50,7 +50,13 @@ const (
 func (c *Courier) Run(ctx context.Context) {
 	ticker := time.NewTicker(courierEvery)
 	defer ticker.Stop()
+	var unparked time.Time
 	for storeAway := false; ; {
+		if now := c.now(); now.Sub(unparked) >= againEvery {
+			if _, err := c.Ledger.Unpark(ctx, c.Kind, noticeKept); err == nil { // who receives them may be mended
+				unparked = now
+			}
+		}
 		_, err := c.Deliver(ctx)
 		if ctx.Err() != nil {
 			return

@@ -38,8 +38,15 @@ func TestRequestsThatJoinASubmissionThatWaitsDoNotMultiplyIt(t *testing.T) {
 	for deadline := time.Now().Add(patientFor); !quiet() && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 	}
 	time.Sleep(500 * time.Millisecond)
-	if jobs, err := b.Ledger.WaitingJobs(t.Context()); err != nil || jobs > 2 { // one more may have been added while one was under way
-		t.Errorf("%d jobs wait for one submission, %v", jobs, err)
+	// Some more may have been added while one was under way; they look again soon, and one of them is left.
+	for deadline := time.Now().Add(patientFor); ; time.Sleep(50 * time.Millisecond) {
+		jobs, err := b.Ledger.WaitingJobs(t.Context())
+		if err != nil || time.Now().After(deadline) {
+			t.Fatalf("%d jobs wait for one submission, %v", jobs, err)
+		}
+		if jobs <= 2 {
+			break
+		}
 	}
 }
 

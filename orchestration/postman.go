@@ -42,6 +42,8 @@ type Postman struct {
 	stuck map[string]stuck
 	// channels are how the channels stood when they were last looked up.
 	channels map[string]channel
+	// again are letters that were set aside before, and get one more try.
+	again map[int]bool
 	// awayAt is when OpenHIM took nothing the last time.
 	awayAt time.Time
 }
@@ -70,6 +72,9 @@ const (
 	stuckLimit = 24 * time.Hour
 	// stuckWhole is how often a report goes as it is before it is made smaller for a 500.
 	stuckWhole = 3
+	// againEvery is how often letters that were set aside get another try, beginning with the start, and againFor for how long.
+	againEvery = 24 * time.Hour
+	againFor   = 7 * 24 * time.Hour
 	// channelAwaited is how long a report waits for a channel that was there, and when OpenHIM was away: one that comes back
 	// with an empty database gets it when the mediator has registered again.
 	channelAwaited = time.Minute
@@ -107,7 +112,11 @@ func (p *Postman) Run(ctx context.Context) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	storeAway := false
+	var unparked time.Time
 	for {
+		if now := p.now(); now.Sub(unparked) >= againEvery && p.unpark(ctx) == nil {
+			unparked = now
+		}
 		_, err := p.Deliver(ctx)
 		if ctx.Err() != nil {
 			return
@@ -124,6 +133,25 @@ func (p *Postman) Run(ctx context.Context) {
 			p.wait(ctx, moment) // a new letter is due a moment after it was posted
 		}
 	}
+}
+
+// unpark gives letters that were set aside another try, as OpenHIM may be another one by now, or mended.
+func (p *Postman) unpark(ctx context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, kind := range []string{LetterOpenHIM, LetterOpenHIMDay} {
+		numbers, err := p.Ledger.Unpark(ctx, kind, againFor)
+		if err != nil {
+			return err
+		}
+		for _, number := range numbers {
+			if p.again == nil {
+				p.again = map[int]bool{}
+			}
+			p.again[number] = true
+		}
+	}
+	return nil
 }
 
 // wait lets a while pass, or less when the context ends.
@@ -207,6 +235,7 @@ func (p *Postman) one(ctx context.Context, letter ledger.Letter) (delivered bool
 	case err == nil:
 		p.back(storing)
 		delete(p.stuck, letter.Kind)
+		delete(p.again, letter.Number)
 		return true, p.Ledger.Delivered(storing, letter)
 	case ctx.Err() != nil:
 		return false, ctx.Err()
@@ -419,7 +448,7 @@ func (p *Postman) keep(ctx context.Context, letter ledger.Letter, err error) err
 	pause := min(firstPostponed<<min(letter.Attempts, 15), longest)
 	switch {
 	case refused, errors.Is(err, errOverwritten):
-		if p.isStuck(letter) {
+		if p.again[letter.Number] || p.isStuck(letter) {
 			return p.park(ctx, letter, err.Error())
 		}
 	case kindOf(err) == openhim.Credentials:
@@ -452,6 +481,10 @@ func (p *Postman) isStuck(letter ledger.Letter) bool {
 // park sets a letter aside, with an alarm. It stays in the store.
 func (p *Postman) park(ctx context.Context, letter ledger.Letter, why string) error {
 	delete(p.stuck, letter.Kind)
+	if p.again[letter.Number] { // it was told then
+		delete(p.again, letter.Number)
+		return p.Ledger.Park(ctx, letter, why)
+	}
 	p.log().WithField("subject", letter.Subject).WithField("reason", why).Error("OpenHIM will never take a report; it is kept in the mediator's store")
 	if p.Alarm != nil {
 		p.Alarm(ctx, letter, why)

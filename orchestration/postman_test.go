@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -801,5 +802,38 @@ func TestAnAccountThatMayNotReadTransactionsDelivers(t *testing.T) {
 		m.post(t, report(1, true))
 		m.deliver(t, 1) // and what is refused holds nothing up
 		m.backlog(t, 0, 1)
+	})
+}
+
+func TestAReportThatWasSetAsideIsTriedAgainEachDayAndToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMail(t)
+		m.Every = time.Minute
+		var mended atomic.Bool
+		refusing := refuse(http.StatusBadRequest, 0, 1)
+		m.answer = func(w http.ResponseWriter, r *http.Request, body []byte) bool {
+			return !mended.Load() && refusing(w, r, body)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			m.Run(ctx)
+		}()
+		m.post(t, report(1, false))
+		m.post(t, report(2, false))
+		time.Sleep(3*24*time.Hour + time.Hour)
+		m.backlog(t, 0, 1)
+		if len(m.alarms) != 1 {
+			t.Errorf("alarms %v", m.alarms)
+		}
+		mended.Store(true)
+		time.Sleep(24 * time.Hour)
+		m.backlog(t, 0, 0)
+		if n := len(m.openhim.Transactions()); n != 2 {
+			t.Errorf("OpenHIM has %d transactions", n)
+		}
+		stop()
+		<-done
 	})
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/sandbox"
@@ -285,5 +287,54 @@ func TestARangeOfPeriodsIsThatManyOldestFirst(t *testing.T) {
 		if err != nil && !errors.As(err, &usage) {
 			t.Errorf("%s: %v is no usage error", test.text, err)
 		}
+	}
+}
+
+// TestEachSourceCountsOnItsOwnClocks has sources from the first to the last place on earth that a day comes to, and a machine
+// whose clock is set back by an hour after each of their first turns.
+func TestEachSourceCountsOnItsOwnClocks(t *testing.T) {
+	b, s, now := scheduledBench(t)
+	b.DataSets[0].CHT, b.DataSets[0].FirstPeriod = nil, periodOf(t, "202610")
+	end := time.Date(2026, 11, 8, 0, 0, 0, 0, time.UTC)
+	want, got := map[string][]time.Time{}, map[string][]time.Time{}
+	for zone, first := range map[string]string{ // three o'clock on the sixth of November
+		"Pacific/Kiritimati":  "2026-11-05T13:00:00Z",
+		"Australia/Lord_Howe": "2026-11-05T16:00:00Z",
+		"Asia/Kathmandu":      "2026-11-05T21:15:00Z",
+		"Africa/Nairobi":      "2026-11-06T00:00:00Z",
+		"Europe/Berlin":       "2026-11-06T02:00:00Z", // its clocks went back on the 25th of October
+		"America/St_Johns":    "2026-11-06T06:30:00Z",
+		"America/New_York":    "2026-11-06T08:00:00Z", // its clocks went back on the first of November
+		"Pacific/Pago_Pago":   "2026-11-06T14:00:00Z",
+	} {
+		b.Sources[zone] = Source{Name: zone, Client: b.Sources["county"].Client, Zone: zoneOf(t, zone)}
+		b.DataSets[0].CHT = append(b.DataSets[0].CHT, zone)
+		at, err := time.Parse(time.RFC3339, first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for ; at.Before(end); at = at.AddDate(0, 0, 1) {
+			want[zone] = append(want[zone], at)
+		}
+	}
+	for *now = time.Date(2026, 11, 4, 0, 0, 0, 0, time.UTC); now.Before(end); *now = now.Add(15 * time.Minute) {
+		begun, err := s.Tick(t.Context(), BySchedule)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := false
+		for _, sub := range begun {
+			got[sub.CHT] = append(got[sub.CHT], *now)
+			first = first || len(got[sub.CHT]) == 1
+			if err := s.finish(t.Context(), sub.ID, nil); err != nil || sub.Period.String() != "202610" {
+				t.Fatal(sub.Period, err)
+			}
+		}
+		if first {
+			*now = now.Add(-time.Hour)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the starts (-want +got):\n%s", diff)
 	}
 }

@@ -144,13 +144,13 @@ func TestACancelledSubmissionDoesNotWaitForItsCHT(t *testing.T) {
 	b.cht.Fail(sandbox.Fault{Kind: sandbox.Latency, Delay: time.Hour, Path: "/api/v2/export"})
 	start(t, NewService(b.Submitter))
 	first := b.begin(t).ID
+	until(t, b.Submitter, first, func(s ledger.Submission) bool { return s.State == ledger.Preparing })
 	other := b.request()
 	other.Period = "202608" // which waits for its turn to read
 	second, _, err := b.Begin(t.Context(), other, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, b.Submitter, first, func(s ledger.Submission) bool { return s.State == ledger.Preparing })
 	for _, id := range []string{second.ID, first} {
 		if err := b.Cancel(t.Context(), id, "a clerk"); err != nil {
 			t.Fatal(err)

@@ -645,7 +645,7 @@ func TestNoTimingIsUnsafe(t *testing.T) {
 
 // TestThreeYearsOfAService lets a service tick each half minute, with outages, and holds each start against the rules.
 func TestThreeYearsOfAService(t *testing.T) {
-	zones := []string{"Africa/Nairobi", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Africa/Cairo", "Australia/Lord_Howe"}
+	zones := []string{"Africa/Nairobi", "Europe/Berlin", "America/New_York", "Asia/Kathmandu", "Africa/Cairo", "Australia/Lord_Howe", "Pacific/Kiritimati", "Pacific/Pago_Pago"}
 	crons := []string{"0 3 * * *", "30 2 * * *", "0 */6 * * *", "15 1 * * 1", "0 0 5,20 * *", "*/20 4 * * *", "0 12 31 * *"}
 	hours := []string{"", "20:00-06:00", "01:00-02:30", "09:00-17:00"}
 	for seed := range uint64(8) {

@@ -112,7 +112,7 @@ func (b *booking) book(ctx context.Context) error {
 			return err
 		}
 	}
-	return b.l.addExchanges(ctx, b.tx, b.submission, exchanges{chunk: b.chunk.Number, step: "send", body: b.answer.Exchanges})
+	return b.l.addExchanges(ctx, b.tx, b.submission, exchanges{chunk: b.chunk.Number, attempt: b.chunk.Attempts, step: "send", body: b.answer.Exchanges})
 }
 
 // isWhole says whether DHIS2 took all of the chunk, and the ledger holds nothing of its org units yet. So it is nearly

@@ -22,10 +22,14 @@ type Exchanges struct {
 
 // exchanges are what is to be kept.
 type exchanges struct {
-	chunk int
-	step  string
-	body  []byte
+	chunk, attempt int
+	step           string
+	body           []byte
 }
+
+// mostAttempts is how many attempts of one chunk, or rounds of one step, are kept with their calls: the first half and the
+// last half of them, so that a server which is away for weeks does not fill the disk.
+const mostAttempts = 20
 
 // AddExchanges keeps the calls of a step, as JSON, beside the submission. More than ExchangeLimit is not kept; its size is.
 func (l *Ledger) AddExchanges(ctx context.Context, id, step string, body []byte) error {
@@ -55,6 +59,13 @@ func (l *Ledger) addExchanges(ctx context.Context, tx *sql.Tx, s Submission, e e
 	}
 	_, err := tx.ExecContext(ctx, `INSERT INTO exchange (submission, number, chunk, step, created_at, size, body)
 		VALUES ($1, $2, $3, $4, $5, $6, $7)`, s.number, number, e.chunk, e.step, l.now(), len(e.body), packed)
+	if err != nil || e.chunk > 0 && e.attempt <= mostAttempts {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `DELETE FROM exchange WHERE submission = $1 AND number = (
+			SELECT number FROM exchange WHERE submission = $1 AND chunk = $2 AND step = $3 ORDER BY number LIMIT 1 OFFSET $4)
+		AND (SELECT count(*) FROM exchange WHERE submission = $1 AND chunk = $2 AND step = $3) > $5`,
+		s.number, e.chunk, e.step, mostAttempts/2, mostAttempts)
 	return err
 }
 

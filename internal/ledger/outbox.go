@@ -121,6 +121,22 @@ func (l *Ledger) Park(ctx context.Context, letter Letter, failure string) error 
 		letterParked, l.now(), cut(failure), letter.Number, letterWaiting)
 }
 
+// Unpark lets the letters of a kind go again that were parked and are younger than an age, and gives their numbers: what
+// was wrong may be mended.
+func (l *Ledger) Unpark(ctx context.Context, kind string, age time.Duration) (numbers []int, err error) {
+	err = l.write(ctx, "let letters go again", func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `UPDATE outbox SET state = $1, next_at = $2 WHERE state = $3 AND kind = $4 AND created_at > $5 RETURNING number`,
+			letterWaiting, l.now(), letterParked, kind, l.now()-age.Milliseconds())
+		return each(rows, err, func() error {
+			var number int
+			err := rows.Scan(&number)
+			numbers = append(numbers, number)
+			return err
+		})
+	})
+	return numbers, err
+}
+
 // mark changes a letter; ErrStale says that it was replaced or ended meanwhile.
 func (l *Ledger) mark(ctx context.Context, letter Letter, query string, args ...any) error {
 	return l.write(ctx, "mark the "+letter.Kind+" about "+letter.Subject, func(tx *sql.Tx) error {
