@@ -31,7 +31,7 @@ func (d *door) preview(c *gin.Context) {
 		_ = c.Error(err)
 		return
 	}
-	d.withPlan(c, query, func(plan *orchestration.Plan, report orchestration.Report) {
+	d.withPlan(c, plan{query: query, compare: true}, func(plan *orchestration.Plan, report orchestration.Report) {
 		if report.State != ledger.Refused { // why it would be refused is what a preview is for
 			if err := unfit(report); err != nil {
 				_ = c.Error(err)
@@ -58,7 +58,7 @@ func (d *door) dataValueSet(c *gin.Context) {
 		_ = c.Error(err)
 		return
 	}
-	d.withPlan(c, query, func(plan *orchestration.Plan, report orchestration.Report) {
+	d.withPlan(c, plan{query: query}, func(plan *orchestration.Plan, report orchestration.Report) {
 		if err := unfit(report); err != nil {
 			_ = c.Error(err)
 			return
@@ -103,10 +103,17 @@ func fileName(r orchestration.Report, isPart bool) string {
 	}, name)
 }
 
+// plan is what is asked for: all that a query chooses, or what differs of it from what DHIS2 holds.
+type plan struct {
+	query   url.Values
+	compare bool
+}
+
 // withPlan prepares what the query asks for, and hands it to show. Only so many are prepared at once; when the client
 // goes away, so does the work.
-func (d *door) withPlan(c *gin.Context, query url.Values, show func(*orchestration.Plan, orchestration.Report)) {
-	request, err := d.planned(c, query)
+func (d *door) withPlan(c *gin.Context, asked plan, show func(*orchestration.Plan, orchestration.Report)) {
+	request, err := d.planned(c, asked.query)
+	request.Compare = asked.compare
 	if err != nil {
 		_ = c.Error(err)
 		return

@@ -103,6 +103,19 @@ func newSubmitter(settings *config.Config, a *app, log *logrus.Entry) (*orchestr
 // readLimit is how long a month may take from its first byte to its last.
 const readLimit = 20 * time.Minute
 
+// planner joins the packages for a command that looks into the store where there is one, and leaves none behind.
+func (f settingsFlags) planner(a *app) (s *orchestration.Submitter, done func(), err error) {
+	settings, err := f.load(a)
+	if err != nil {
+		return nil, nil, err
+	}
+	if ledger.Exists(store(settings, a)) {
+		return f.open(a)
+	}
+	s, err = f.submitter(a)
+	return s, func() {}, err
+}
+
 // open joins the packages for a command that works with the store. The store is open until done, which also tries to
 // deliver what the command leaves to be told; what does not get through waits for the service.
 func (f settingsFlags) open(a *app) (s *orchestration.Submitter, done func(), err error) {

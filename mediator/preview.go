@@ -12,16 +12,18 @@ import (
 type previewCommand struct {
 	requestFlags
 
+	Full   bool `help:"Show everything that the CHT says, not only what differs from what DHIS2 holds; DHIS2's values are not read."`
 	Each   bool `help:"Show the result of each org unit."`
 	Values bool `help:"Show every value that would be sent."`
 }
 
 // Run prepares each source's part of the data set and shows it.
 func (c previewCommand) Run(a *app) error {
-	s, err := c.submitter(a)
+	s, done, err := c.planner(a)
 	if err != nil {
 		return err
 	}
+	defer done()
 	requests, err := c.requests(s)
 	if err != nil {
 		return err
@@ -31,6 +33,7 @@ func (c previewCommand) Run(a *app) error {
 	for _, request := range requests {
 		bar := a.newBar()
 		s.Watch = bar.show
+		request.Compare = !c.Full
 		plan, err := s.Prepare(a.ctx, request)
 		bar.end()
 		if err != nil {

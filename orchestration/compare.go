@@ -255,10 +255,13 @@ func (c *comparison) said(d *difference, u unit, s cells) {
 	}
 }
 
+// editedCode is the issue of a cell that somebody changed in DHIS2.
+const editedCode = "edited_in_dhis2"
+
 // edited treats a cell that somebody changed in DHIS2.
 func (c *comparison) edited(d *difference, u unit, ours, theirs *cell) {
 	i := issue.Issue{
-		Code: "edited_in_dhis2", Severity: issue.Note, Count: 1, OrgUnit: u.orgUnit, DataElement: ours.dataElement, CategoryOptionCombo: ours.categoryOptionCombo,
+		Code: editedCode, Severity: issue.Note, Count: 1, OrgUnit: u.orgUnit, DataElement: ours.dataElement, CategoryOptionCombo: ours.categoryOptionCombo,
 		Text: fmt.Sprintf("DHIS2 %s holds %q, stored by %s at %s, and CHT %s says %q", c.dhis2, shorten(theirs.value), orSomebody(theirs.storedBy), theirs.updated, c.cht, ours.value),
 	}
 	switch c.policy.Edited {

@@ -2,6 +2,7 @@ package orchestration
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -543,5 +544,36 @@ func TestARepairSendsWhatDHIS2HoldsOtherwiseThanItAccepted(t *testing.T) {
 	r, err := l.Submit(t.Context(), Request{DataSet: l.set, Period: "202609", CHT: "county", Mode: ledger.ModeRepair})
 	if err != nil || r.State != ledger.Accepted || l.sent(t, before) != "a.x=3 b.x=7" || l.holds() != "a.x=3 a.y=5 b.x=7" {
 		t.Errorf("%s %s, %v; sent %s, DHIS2 holds %s", r.State, r.Error, err, l.sent(t, before), l.holds())
+	}
+}
+
+func TestTheReportTellsWhatChangedSinceTheLastTime(t *testing.T) {
+	l := newLateData(t, "2.43.1")
+	l.says("a.x=3 a.y=5 b.x=7")
+	l.submit(t, t.Context())
+	var told Conclusion
+	l.Told = func(_ context.Context, c Conclusion) ([]ledger.Letter, error) {
+		told = c
+		return nil, nil
+	}
+	l.says("a.x=4 a.y=6 b.x=7")
+	l.edits(t, "b.x=9")
+	l.submit(t, t.Context())
+	transaction, err := telling(l.Ledger).transaction(t.Context(), told)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var compared, transformed string
+	for _, o := range transaction.Orchestrations {
+		switch {
+		case strings.Contains(o.Name, "Compare: 2 values of 1 org unit changed since the last time, the sum was 15 and becomes 17"):
+			compared = o.Response.Body
+		case strings.Contains(o.Name, "Transform"):
+			transformed = o.Response.Body
+		}
+	}
+	want := fmt.Sprintf(`{"changes":{"cells":2,"org_units":1,"was":15,"becomes":17},"org_units":[{"org_unit":%q,"changes":2,"was":8,"becomes":10}],"unchanged":0}`, l.ids["a"])
+	if compared != want || !strings.Contains(transformed, `"kept_as_edited":1`) {
+		t.Errorf("got %s and %s", compared, transformed)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/exchange"
+	"github.com/cht-dhis2/mediator/internal/issue"
 	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/openhim"
 )
@@ -447,7 +448,7 @@ func (s *story) transform() {
 		Issues      []issueCount `json:"issues"`
 		IssuesTotal int          `json:"issues_total"`
 	}{
-		counts.Fetched, counts.Dropped, counts.Quarantined, counts.Unchanged, counts.Held,
+		counts.Fetched, counts.Dropped, counts.Quarantined, counts.Unchanged, s.kept(),
 		counts.Accepted + counts.Refused + counts.Unknown + counts.Unsent, s.issues(), s.Report.IssuesTotal,
 	})
 	at := openhim.At(s.preparedAt())
@@ -457,6 +458,45 @@ func (s *story) transform() {
 		Request:  &openhim.Request{Headers: contentType(), Body: string(rules), Timestamp: at},
 		Response: &openhim.Response{Status: http.StatusOK, Headers: contentType(), Body: string(found), Timestamp: at},
 	})
+	s.compare(at)
+}
+
+// compare tells what differs from what DHIS2 accepted before, where it accepted something.
+func (s *story) compare(at openhim.Time) {
+	changes := s.Report.Changes
+	if changes == nil {
+		return
+	}
+	type orgUnit struct {
+		OrgUnit string `json:"org_unit"`
+		Changes int    `json:"changes"`
+		Was     int    `json:"was"`
+		Becomes int    `json:"becomes"`
+	}
+	units := []orgUnit{}
+	for _, u := range s.Report.Results {
+		if u.Changes > 0 && len(units) < mostListed {
+			units = append(units, orgUnit{u.OrgUnit, u.Changes, u.Was, u.Becomes})
+		}
+	}
+	found, _ := plainJSON(map[string]any{"changes": changes, "unchanged": s.Submission.Counts.Unchanged, "org_units": units}) // texts and numbers can always be written
+	s.add(openhim.Orchestration{
+		Name: fmt.Sprintf("Compare: %s of %s changed since the last time, the sum was %s and becomes %s", counted(changes.Cells, "value"), counted(changes.OrgUnits, "org unit"),
+			openhim.Number(changes.Was), openhim.Number(changes.Becomes)),
+		Group:    "transform",
+		Request:  &openhim.Request{Timestamp: at},
+		Response: &openhim.Response{Status: http.StatusOK, Headers: contentType(), Body: string(found), Timestamp: at},
+	})
+}
+
+// kept counts the values that stay as somebody edited them in DHIS2.
+func (s *story) kept() (kept int) {
+	for _, i := range s.issues() {
+		if i.Code == editedCode && i.Severity == string(issue.Cell) {
+			kept = i.Count
+		}
+	}
+	return kept
 }
 
 func counted(n int, noun string) string {

@@ -48,7 +48,7 @@ func measureReread(binary, folder string, orgUnits, elements, runs int) (r rerea
 			into *[]sample
 			args []string
 		}{
-			{&alone, []string{"preview"}},
+			{&alone, []string{"preview", "--full"}},
 			{&ledger, []string{"submit", "--set", "data_sets." + benchSet + ".compare=ledger"}},
 			{&server, []string{"submit"}},
 		} {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/pressly/goose/v3"
 	"github.com/riverqueue/river/rivermigrate"
@@ -16,6 +17,15 @@ var migrations embed.FS
 
 // leaseVersion is the migration of what PostgreSQL alone needs.
 const leaseVersion = 3
+
+// Exists says whether there is a memory already, which a shared database counts as.
+func Exists(config Config) bool {
+	if config.Database != nil {
+		return true
+	}
+	_, err := os.Stat(filepath.Join(config.Dir, fileName))
+	return err == nil
+}
 
 // MakeDir makes a data folder where there is none. Its errors are those of Open.
 func MakeDir(dir string) error {
