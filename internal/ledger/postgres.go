@@ -156,7 +156,8 @@ func (p *postgres) migrate(ctx context.Context) (err error) {
 
 var createTable = regexp.MustCompile(`(?m)^CREATE TABLE (\w+)`)
 
-// ourTables are the names of the tables that the migrations make, as a list of SQL. Others in the same schema are not ours.
+// ourTables are the names of the tables that the migrations make, with commas between. Others in the same schema are not
+// ours.
 func ourTables() (string, error) {
 	files, err := fs.Glob(migrations, "migrations/*.sql")
 	var names []string
@@ -166,10 +167,10 @@ func ourTables() (string, error) {
 			return "", err
 		}
 		for _, found := range createTable.FindAllStringSubmatch(string(text), -1) {
-			names = append(names, "'"+found[1]+"'")
+			names = append(names, found[1])
 		}
 	}
-	return strings.Join(names, ", "), err
+	return strings.Join(names, ","), err
 }
 
 // sortByBytes lets PostgreSQL sort and compare texts as SQLite and Go do, whatever the language of the database. Content
@@ -182,8 +183,8 @@ func (p *postgres) sortByBytes(ctx context.Context) error {
 	type column struct{ table, name string }
 	var others []column
 	rows, err := p.side.QueryContext(ctx, `SELECT table_name, column_name FROM information_schema.columns
-		WHERE table_schema = current_schema() AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C' AND table_name IN (`+ours+`)
-		ORDER BY table_name, column_name`)
+		WHERE table_schema = current_schema() AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C' AND table_name = ANY (string_to_array($1, ','))
+		ORDER BY table_name, column_name`, ours)
 	err = each(rows, err, func() error {
 		var c column
 		err := rows.Scan(&c.table, &c.name)
@@ -286,8 +287,8 @@ func (p *postgres) check(ctx context.Context) error {
 	}
 	return p.l.read(ctx, "check the store", func(tx *sql.Tx) error {
 		var lacking []string
-		rows, err := tx.QueryContext(ctx, `SELECT t || ' (' || p || ')' FROM unnest(ARRAY[`+ours+`, 'river_job', 'river_leader', 'river_queue']) t,
-			unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p WHERE NOT has_table_privilege(t, p) ORDER BY 1`)
+		rows, err := tx.QueryContext(ctx, `SELECT t || ' (' || p || ')' FROM unnest(string_to_array($1, ',') || ARRAY['river_job', 'river_leader', 'river_queue']) t,
+			unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p WHERE NOT has_table_privilege(t, p) ORDER BY 1`, ours)
 		err = each(rows, err, func() error {
 			var one string
 			err := rows.Scan(&one)
