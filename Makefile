@@ -3,10 +3,11 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help check fmt lint build test test-openhim bench demo fuzz
+.PHONY: help check fmt lint build test test-openhim soak bench demo fuzz
 
 LINTER := go tool -modfile=tools/go.mod golangci-lint
 FUZZTIME ?= 60s
+SOAK_KILLS ?= 1000
 
 help: ## Show this list.
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 15
@@ -30,6 +31,9 @@ test: ## Run all tests with the race detector. No network, no services.
 
 test-openhim: ## Try the mediator on a real OpenHIM. Needs node, npm and, the first time, the network.
 	cd test/openhim && go test -v -count=1 -timeout 8m ./...
+
+soak: ## Kill the program in SOAK_KILLS (1000) runs at random instants. SOAK_SEED=n does those from seed n on again.
+	SOAK_KILLS=$(SOAK_KILLS) go test -count=1 -v -timeout 0 -run '^TestAKillAtAnyInstantLosesNothingAndDoublesNothing$$/./^at_random$$' ./mediator
 
 bench: ## Measure memory and time of a million values, and write docs/benchmarks.md.
 	go run ./internal/bench -write docs/benchmarks.md

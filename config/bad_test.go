@@ -186,7 +186,7 @@ func TestMistakesInVariablesAndFlagsAreTold(t *testing.T) {
 			`dhis2.national.timeout: "5" is no time with its unit, as 30s or 10m (flag --set)`,
 		}},
 		{"empty flag", "smallest", nil, []string{"=hunter2"}, []string{
-			": unknown key; known here are listen, open, data_dir, database_url, database_url_file, keep_months, queue_limit, log_level, log_format, openhim, cht, dhis2, data_sets, callers, metrics, notices",
+			": unknown key; known here are listen, open, data_dir, database_url, database_url_file, keep_months, queue_limit, readers, requests, previews, longest_pause, store_limit, log_level, log_format, openhim, cht, dhis2, data_sets, callers, metrics, notices",
 		}},
 		{"flag without a server to change", "", nil, []string{"cht.kisumu.url=https://kisumu.example.org"}, []string{
 			"--set cht.kisumu.url: there is nothing under cht to change",

@@ -116,6 +116,7 @@ func (s *DataSet) complete(c *Config, mistakes *Error) {
 	checkOneOf(where+".empty_org_units", s.EmptyOrgUnits, []string{"drop", "send"}, mistakes)
 	checkOneOf(where+".zeros", s.Zeros, []string{"send", "drop"}, mistakes)
 	checkRange(where+".chunk_values", s.ChunkValues, 0, 12000, mistakes)
+	s.checkCompare(where, mistakes)
 	if s.AttributeOptionCombo != "" {
 		checkID(where+".attribute_option_combo", s.AttributeOptionCombo, mistakes)
 	}
@@ -156,6 +157,21 @@ func (s *DataSet) checkSchedule(where string, mistakes *Error) {
 		mistakes.add("%s.sending_hours: %q must be two times of the day, as 20:00-06:00", where, s.SendingHours)
 	case hours[1] == hours[2]:
 		mistakes.add("%s.sending_hours: %q ends when it begins; leave it away to send at every hour", where, s.SendingHours)
+	}
+}
+
+// checkCompare looks at what is said of comparing.
+func (s *DataSet) checkCompare(where string, mistakes *Error) {
+	checkOneOf(where+".compare", s.Compare, []string{"server", "ledger"}, mistakes)
+	checkOneOf(where+".edited_in_dhis2", s.EditedInDHIS2, []string{"keep", "overwrite", "hold"}, mistakes)
+	checkOneOf(where+".vanished_cells", s.VanishedCells, []string{"keep", "zero", "delete"}, mistakes)
+	checkOneOf(where+".shared_org_units", s.SharedOrgUnits, []string{"refuse", "add"}, mistakes)
+	checkRange(where+".most_shrink", s.MostShrink, 0, 100, mistakes)
+	for _, orgUnit := range sorted(s.LiveFrom) {
+		checkID(where+".live_from", orgUnit, mistakes)
+		if !periodForm.MatchString(s.LiveFrom[orgUnit]) {
+			mistakes.add("%s.live_from.%s: %q is no month; write it as \"202601\"", where, orgUnit, s.LiveFrom[orgUnit])
+		}
 	}
 }
 

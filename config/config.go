@@ -13,21 +13,26 @@ import (
 // Config is the effective settings. The tags are the keys of the file; doc, default and example make up the
 // documentation of each.
 type Config struct {
-	Listen     string    `koanf:"listen" default:":8070" doc:"Where the service listens: host:port, without a host on every address of the machine. Port 0 is any free one." example:"127.0.0.1:8070"`
-	Open       bool      `koanf:"open" default:"false" doc:"Answer callers without credentials. For trying out; warns at every start." example:"true"`
-	DataDir    string    `koanf:"data_dir" default:"data" doc:"Folder of temporary files and, without database_url, of the store (SQLite). The default is beside the file of settings, or in the current folder where there is none." example:"/var/lib/mediator"`
-	Database   Secret    `koanf:"database_url" doc:"Address of a PostgreSQL database, which keeps the store instead of a file: postgres://user:password@host:5432/database?sslmode=verify-full. Several mediators may share it. It holds a password, so better in a file, as database_url_file." example:"/run/secrets/database"`
-	KeepMonths int       `koanf:"keep_months" default:"13" doc:"How many months the evidence of a submission is kept, 1 to 1200; then its totals only." example:"25"`
-	QueueLimit int       `koanf:"queue_limit" default:"1000" doc:"How many submissions may wait, 1 to 1000000. One more is refused until some are done." example:"200"`
-	LogLevel   string    `koanf:"log_level" default:"info" doc:"The service logs what is at least so grave: debug, info, warn or error." example:"warn"`
-	LogFormat  string    `koanf:"log_format" default:"text" doc:"How the service logs: text for people, json for machines." example:"json"`
-	OpenHIM    OpenHIM   `koanf:"openhim" doc:"The OpenHIM that the mediator registers with and reports to. Without this section it runs without one."`
-	CHT        []CHT     `koanf:"cht" doc:"The CHT servers to read from. Required."`
-	DHIS2      []DHIS2   `koanf:"dhis2" doc:"The DHIS2 servers to send to. Required."`
-	DataSets   []DataSet `koanf:"data_sets" doc:"What is read from where and sent to where. Required."`
-	Callers    []Caller  `koanf:"callers" doc:"Who may call the service over HTTP. Without one the door stays closed, unless open says otherwise."`
-	Metrics    Metrics   `koanf:"metrics" doc:"Where and to whom /metrics is shown."`
-	Notices    Notices   `koanf:"notices" doc:"To whom a notice goes when something needs a person. Without smtp_host and webhook_url none is sent."`
+	Listen       string        `koanf:"listen" default:":8070" doc:"Where the service listens: host:port, without a host on every address of the machine. Port 0 is any free one." example:"127.0.0.1:8070"`
+	Open         bool          `koanf:"open" default:"false" doc:"Answer callers without credentials. For trying out; warns at every start." example:"true"`
+	DataDir      string        `koanf:"data_dir" default:"data" doc:"Folder of temporary files and, without database_url, of the store (SQLite). The default is beside the file of settings, or in the current folder where there is none." example:"/var/lib/mediator"`
+	Database     Secret        `koanf:"database_url" doc:"Address of a PostgreSQL database, which keeps the store instead of a file: postgres://user:password@host:5432/database?sslmode=verify-full. Several mediators may share it. It holds a password, so better in a file, as database_url_file." example:"/run/secrets/database"`
+	KeepMonths   int           `koanf:"keep_months" default:"13" doc:"How many months the evidence of a submission is kept, 1 to 1200; then its totals only." example:"25"`
+	QueueLimit   int           `koanf:"queue_limit" default:"1000" doc:"How many submissions may wait, 1 to 1000000. One more is refused until some are done." example:"200"`
+	Readers      int           `koanf:"readers" default:"3" doc:"How many months are read from CHT servers at one time, 1 to 50, each of another server. Each takes some megabytes of memory, and room for its month beside the store." example:"6"`
+	Requests     int           `koanf:"requests" default:"64" doc:"How many HTTP requests are worked at one time, 1 to 1000. One more waits a moment and is refused." example:"16"`
+	Previews     int           `koanf:"previews" default:"2" doc:"How many of these may read a month, for a preview or a file, 1 to 50. One more is refused." example:"1"`
+	LongestPause time.Duration `koanf:"longest_pause" default:"15m" doc:"How long the pauses between two tries of a server that is away may grow, 1m to 6h. Work goes on within one such pause when it is back." example:"5m"`
+	StoreLimit   Size          `koanf:"store_limit" default:"20GB" doc:"How large the store may grow, from 64MB. Where it is full nothing is sent until somebody makes room: a larger limit, or fewer keep_months." example:"100GB"`
+	LogLevel     string        `koanf:"log_level" default:"info" doc:"The service logs what is at least so grave: debug, info, warn or error." example:"warn"`
+	LogFormat    string        `koanf:"log_format" default:"text" doc:"How the service logs: text for people, json for machines." example:"json"`
+	OpenHIM      OpenHIM       `koanf:"openhim" doc:"The OpenHIM that the mediator registers with and reports to. Without this section it runs without one."`
+	CHT          []CHT         `koanf:"cht" doc:"The CHT servers to read from. Required."`
+	DHIS2        []DHIS2       `koanf:"dhis2" doc:"The DHIS2 servers to send to. Required."`
+	DataSets     []DataSet     `koanf:"data_sets" doc:"What is read from where and sent to where. Required."`
+	Callers      []Caller      `koanf:"callers" doc:"Who may call the service over HTTP. Without one the door stays closed, unless open says otherwise."`
+	Metrics      Metrics       `koanf:"metrics" doc:"Where and to whom /metrics is shown."`
+	Notices      Notices       `koanf:"notices" doc:"To whom a notice goes when something needs a person. Without smtp_host and webhook_url none is sent."`
 
 	origins map[string]string
 	file    string
@@ -129,6 +134,13 @@ type DataSet struct {
 	FirstPeriod  string   `koanf:"first_period" doc:"The first month that is ever sent. Required." example:"\"202601\""`
 	Completeness string   `koanf:"completeness" doc:"Whether data sets are registered as complete: off. There is no other choice yet, and none is taken unsaid. Required." example:"off"`
 	ChunkValues  int      `koanf:"chunk_values" default:"0" doc:"How many values go in one request: at most 12000 up to DHIS2 2.42, 4000 from 2.43 on. 0 is 5000 and 2000." example:"1000"`
+
+	Compare        string            `koanf:"compare" default:"server" doc:"What the CHT's values are compared with, so that only differences go: server, what DHIS2 holds and what it accepted before; or ledger, what it accepted only, without reading it." example:"ledger"`
+	EditedInDHIS2  string            `koanf:"edited_in_dhis2" default:"keep" doc:"What to do with a value that somebody changed in DHIS2: keep it and list it, overwrite it, or hold the submission until a person approves." example:"hold"`
+	VanishedCells  string            `koanf:"vanished_cells" default:"keep" doc:"What to do with a value that DHIS2 accepted and the CHT does not give any more, in an org unit that it still gives: keep, zero or delete." example:"zero"`
+	MostShrink     int               `koanf:"most_shrink" default:"50" doc:"A month whose sum falls by more than so many percent of what was accepted before is held until a person approves, 1 to 100; 0 is never." example:"20"`
+	SharedOrgUnits string            `koanf:"shared_org_units" default:"refuse" doc:"What to do where two sources give the same org unit: refuse, or add their values up." example:"add"`
+	LiveFrom       map[string]string `koanf:"live_from" doc:"Lets districts join one after the other: org units in DHIS2, and the first month that is sent of what lies below each. What lies below none of them is not sent. Without it everything is, from first_period on." example:"{OuDistrict1: \"202608\"}"`
 
 	Enabled         bool          `koanf:"enabled" default:"true" doc:"Whether the schedule submits it." example:"false"`
 	Schedule        string        `koanf:"schedule" doc:"When it is looked for what is due, as the five fields of cron: minute, hour, day of the month, month, weekday, in the source's time zone; in quotes where it begins with an asterisk. Without it nothing goes by itself." example:"0 3 * * *"`

@@ -25,6 +25,15 @@ func (c *Config) completeService(mistakes *Error) {
 	c.checkDatabase(mistakes)
 	checkRange("keep_months", c.KeepMonths, 1, 1200, mistakes)
 	checkRange("queue_limit", c.QueueLimit, 1, 1_000_000, mistakes)
+	checkRange("readers", c.Readers, 1, 50, mistakes)
+	checkRange("requests", c.Requests, 1, 1000, mistakes)
+	checkRange("previews", c.Previews, 1, 50, mistakes)
+	if c.LongestPause < time.Minute || c.LongestPause > 6*time.Hour {
+		mistakes.add("longest_pause: must be from 1m to 6h")
+	}
+	if c.StoreLimit < 64<<20 {
+		mistakes.add("store_limit: must be at least 64MB")
+	}
 	checkOneOf("log_level", c.LogLevel, []string{"debug", "info", "warn", "error"}, mistakes)
 	checkOneOf("log_format", c.LogFormat, []string{"text", "json"}, mistakes)
 }

@@ -6,6 +6,7 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 
 	"github.com/cht-dhis2/mediator/internal/ledger"
@@ -38,6 +40,10 @@ type Config struct {
 	Metrics http.Handler
 	// MetricsCaller is the only one who may read /metrics; nil leaves it to Callers.
 	MetricsCaller *Caller
+	// Requests is how many requests are worked at one time, 0 is 64; Previews how many of them may read a month, 0 is 2.
+	Requests, Previews int
+	// Limits registers the metrics of these limits; it may be nil.
+	Limits prometheus.Registerer
 	// URN is what the mediator is called in OpenHIM.
 	URN string
 	// Now gives the time; nil is time.Now.
@@ -50,11 +56,11 @@ type Config struct {
 const Base = "/cht-dhis2"
 
 const (
-	// mostAtOnce is how many requests are worked at the same time; admission is how long one more waits for its turn.
-	mostAtOnce = 64
-	admission  = 300 * time.Millisecond
-	// mostPlans is how many months are read from a CHT at the same time because somebody at the door wants to see them.
-	mostPlans = 2
+	// usualRequests and usualPreviews are the limits where nothing else is set; admission is how long one more request waits
+	// for its turn.
+	usualRequests = 64
+	usualPreviews = 2
+	admission     = 300 * time.Millisecond
 )
 
 // door is what the handlers share.
@@ -77,7 +83,22 @@ func New(c Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Limits != nil {
+		for of, places := range map[string]chan struct{}{"requests": d.places, "previews": d.plans} {
+			d.tellLimit(of, places)
+		}
+	}
 	return d.routes(), nil
+}
+
+// tellLimit tells how many places of a limit are taken. The names are those of package orchestration, which has the other
+// limits.
+func (d *door) tellLimit(of string, places chan struct{}) {
+	labels := prometheus.Labels{"of": of}
+	d.Limits.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: orchestration.LimitMetric, Help: orchestration.LimitHelp, ConstLabels: labels}, func() float64 { return float64(cap(places)) }),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: orchestration.InUseMetric, Help: orchestration.InUseHelp, ConstLabels: labels}, func() float64 { return float64(len(places)) }),
+	)
 }
 
 func newDoor(c Config) (*door, error) {
@@ -102,7 +123,7 @@ func newDoor(c Config) (*door, error) {
 		c.Log = logrus.NewEntry(log)
 	}
 	return &door{
-		Config: c, began: c.Now(), places: make(chan struct{}, mostAtOnce), plans: make(chan struct{}, mostPlans), unreadable: map[*Caller]string{},
+		Config: c, began: c.Now(), places: make(chan struct{}, cmp.Or(c.Requests, usualRequests)), plans: make(chan struct{}, cmp.Or(c.Previews, usualPreviews)), unreadable: map[*Caller]string{},
 	}, nil
 }
 

@@ -120,7 +120,7 @@ func TestAPanicIsAFaultAndNoMore(t *testing.T) {
 }
 
 func TestRequestsBeyondTheLimitAreSentAway(t *testing.T) {
-	hold, holding := make(chan struct{}), make(chan struct{}, mostAtOnce)
+	hold, holding := make(chan struct{}), make(chan struct{}, usualRequests)
 	b := newBench(t, 0, func(c *Config) {
 		c.Schedule = func(context.Context) (orchestration.Schedule, error) {
 			holding <- struct{}{}
@@ -129,14 +129,14 @@ func TestRequestsBeyondTheLimitAreSentAway(t *testing.T) {
 		}
 	})
 	var all sync.WaitGroup
-	for range mostAtOnce {
+	for range usualRequests {
 		all.Go(func() {
 			if a := b.call(t, http.MethodGet, Base+"/schedule", ""); a.status != 200 {
 				t.Errorf("%d", a.status)
 			}
 		})
 	}
-	for range mostAtOnce {
+	for range usualRequests {
 		<-holding
 	}
 	if a := b.call(t, http.MethodGet, submissionsPath, ""); a.status != http.StatusTooManyRequests || a.failure(t).Code != "busy" {

@@ -188,7 +188,7 @@ func TestTwoMonthsAreReadAtOnceAndTheClientMayGo(t *testing.T) {
 	b.cht.Fail(sandbox.Fault{Kind: sandbox.Latency, Delay: time.Hour})
 	ctx, goAway := context.WithCancel(t.Context())
 	var readers sync.WaitGroup
-	for n := range mostPlans {
+	for n := range usualPreviews {
 		readers.Go(func() {
 			request, _ := http.NewRequestWithContext(ctx, http.MethodGet, b.server.URL+Base+"/preview?period=202609&data_set="+b.sets[n%2]+"&cht=kisumu", nil)
 			request.SetBasicAuth(username, password)
@@ -200,7 +200,7 @@ func TestTwoMonthsAreReadAtOnceAndTheClientMayGo(t *testing.T) {
 		})
 	}
 	path := Base + "/preview?period=202609&data_set=" + b.sets[0]
-	for range mostPlans {
+	for range usualPreviews {
 		<-b.asked
 	}
 	if a := b.call(t, http.MethodGet, path, ""); a.status != http.StatusTooManyRequests || a.failure(t).Code != "busy" || a.header.Get("Retry-After") == "" {

@@ -154,7 +154,7 @@ func shortened(name string) string {
 type selection struct {
 	dataSet, period, cht string
 	orgUnits             []string
-	dryRun               bool
+	dryRun, full         bool
 }
 
 // decodeSelection reads the body of a request for submissions.
@@ -166,6 +166,7 @@ func decodeSelection(body []byte) (selection, error) {
 		field{"cht", "text, the name of a CHT", &s.cht},
 		field{"org_units", "a list of ids of org units", &s.orgUnits},
 		field{"dry_run", "true or false", &s.dryRun},
+		field{"full", "true or false", &s.full},
 	)
 	if err == nil && s.orgUnits != nil {
 		err = checkOrgUnits("org_units", s.orgUnits)

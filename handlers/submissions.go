@@ -38,6 +38,8 @@ type summary struct {
 	WaitingSince *time.Time           `json:"waiting_since,omitempty"`
 	CancelledBy  string               `json:"cancelled_by,omitempty"`
 	Retries      int                  `json:"retries,omitempty"`
+	Mode         ledger.Mode          `json:"mode,omitempty"`
+	ApprovedBy   string               `json:"approved_by,omitempty"`
 	ThinnedAt    *time.Time           `json:"thinned_at,omitempty"`
 	Reason       orchestration.Reason `json:"reason,omitempty"`
 	Error        string               `json:"error,omitempty"`
@@ -46,6 +48,8 @@ type summary struct {
 	// OrgUnits is there when the submission has ended.
 	OrgUnits    *orchestration.OrgUnitCounts `json:"org_units,omitempty"`
 	IssuesTotal int                          `json:"issues_total"`
+	// Changes is left out where nothing was accepted before.
+	Changes *orchestration.Changes `json:"changes,omitempty"`
 }
 
 func (d *door) summaryOf(sub ledger.Submission) summary {
@@ -54,7 +58,7 @@ func (d *door) summaryOf(sub ledger.Submission) summary {
 		ID: r.ID, DataSet: r.DataSet, Title: r.Title, Period: r.Period, CHT: r.CHT, DHIS2: r.DHIS2, Dialect: r.Dialect, State: r.State,
 		DryRun: r.DryRun, RequestedBy: r.RequestedBy, CreatedAt: r.CreatedAt, EndedAt: r.EndedAt, WaitingFor: r.WaitingFor,
 		WaitingSince: r.WaitingSince, CancelledBy: r.CancelledBy, Retries: r.Retries, ThinnedAt: r.ThinnedAt, Reason: r.Reason, Error: r.Error,
-		Remedy: r.Remedy, Counts: r.Counts, IssuesTotal: r.IssuesTotal,
+		Remedy: r.Remedy, Counts: r.Counts, IssuesTotal: r.IssuesTotal, Mode: r.Mode, ApprovedBy: r.ApprovedBy, Changes: r.Changes,
 	}
 	if sub.State.Ended() {
 		s.OrgUnits = &r.OrgUnits
@@ -126,6 +130,9 @@ func (d *door) requests(c *gin.Context) ([]orchestration.Request, error) {
 	asked := orchestration.Request{
 		DataSet: chosen.dataSet, OrgUnits: chosen.orgUnits, DryRun: chosen.dryRun,
 		RequestedBy: requester(c), Transaction: transactionOf(c), Parent: parentOf(c),
+	}
+	if chosen.full {
+		asked.Mode = ledger.ModeFull
 	}
 	var requests []orchestration.Request
 	for _, asked.Period = range periods {

@@ -91,7 +91,7 @@ func TestGarbageIsRefusedWithWords(t *testing.T) {
 		{"two objects", json, `{"period": "202609"} {}`, 400, "something follows the JSON object", ""},
 		{"an unknown field", json, `{"dataset": "x"}`, 400, `unknown field "dataset"`, "did you mean data_set?"},
 		{"a field in capitals", json, `{"Period": "202609"}`, 400, `unknown field "Period"`, "did you mean period?"},
-		{"a field that nobody means", json, `{"xyzzyxyzzy": 1}`, 400, `unknown field "xyzzyxyzzy"`, "known here are data_set, period, cht, org_units, dry_run"},
+		{"a field that nobody means", json, `{"xyzzyxyzzy": 1}`, 400, `unknown field "xyzzyxyzzy"`, "known here are data_set, period, cht, org_units, dry_run, full"},
 		{"a field twice", json, `{"period": "202609", "period": "202608"}`, 400, `field "period" is there twice`, ""},
 		{"a number for a period", json, `{"period": 202609}`, 400, `field "period" must be text`, ""},
 		{"null for a period", json, `{"period": null}`, 400, `field "period" must be text`, ""},

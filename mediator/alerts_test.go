@@ -18,7 +18,10 @@ import (
 // described keeps what is said of the metrics that are registered: their labels, by their names.
 type described map[string][]string
 
-var aDescription = regexp.MustCompile(`fqName: "([a-z0-9_]+)".*variableLabels: \{([a-z0-9_,]*)\}`)
+var (
+	aDescription = regexp.MustCompile(`fqName: "([a-z0-9_]+)".*constLabels: \{([^}]*)\}, variableLabels: \{([a-z0-9_,]*)\}`)
+	aConstant    = regexp.MustCompile(`([a-z0-9_]+)="`)
+)
 
 func (d described) Register(c prometheus.Collector) error {
 	list := make(chan *prometheus.Desc, 100)
@@ -26,7 +29,10 @@ func (d described) Register(c prometheus.Collector) error {
 	close(list)
 	for one := range list {
 		if found := aDescription.FindStringSubmatch(one.String()); found != nil {
-			d[found[1]] = strings.FieldsFunc(found[2], func(r rune) bool { return r == ',' })
+			d[found[1]] = strings.FieldsFunc(found[3], func(r rune) bool { return r == ',' })
+			for _, constant := range aConstant.FindAllStringSubmatch(found[2], -1) {
+				d[found[1]] = append(d[found[1]], constant[1])
+			}
 		}
 	}
 	return nil
@@ -160,6 +166,7 @@ func checkMatchers(t *testing.T, alert, expr string, known described) {
 		"mediator_values_total.fate":            fates,
 		"mediator_waits_total.reason":           {string(orchestration.CHTUnavailable), string(orchestration.DHIS2Unavailable), string(orchestration.Credentials)},
 		"mediator_periods.state":                {"due", "overdue"},
+		"mediator_in_use.of":                    {"store_bytes", "queue", "readers", "requests", "previews"},
 		"mediator_outbox_letters.state":         {"waiting", "parked"},
 	}
 	for _, found := range aMatcher.FindAllStringSubmatch(expr, -1) {

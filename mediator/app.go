@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -70,7 +71,7 @@ func newLog(a *app, level string) (*logrus.Entry, error) {
 func newSubmitter(settings *config.Config, a *app, log *logrus.Entry) (*orchestration.Submitter, error) {
 	s := &orchestration.Submitter{
 		Sources: map[string]orchestration.Source{}, Destinations: map[string]orchestration.Destination{},
-		SpoolDir: settings.DataDir, Log: log, Now: a.now, BodyLimit: int(settings.OpenHIM.BodyLimit),
+		SpoolDir: settings.DataDir, LongestPause: settings.LongestPause, Readers: settings.Readers, Log: log, Now: a.now, BodyLimit: int(settings.OpenHIM.BodyLimit),
 	}
 	if err := ledger.MakeDir(s.SpoolDir); err != nil {
 		return nil, err
@@ -140,7 +141,7 @@ func (f settingsFlags) open(a *app) (s *orchestration.Submitter, done func(), er
 
 // store is where the memory is, as the settings say.
 func store(settings *config.Config, a *app) ledger.Config {
-	return ledger.Config{Dir: settings.DataDir, Database: reveal(settings.Database), QueueLimit: settings.QueueLimit, Now: a.now}
+	return ledger.Config{Dir: settings.DataDir, Database: reveal(settings.Database), QueueLimit: settings.QueueLimit, Limit: int64(settings.StoreLimit), Now: a.now}
 }
 
 // takeRole takes the worker role where nobody has it, and says who has it otherwise.
@@ -156,8 +157,12 @@ func takeRole(a *app, l *ledger.Ledger) error {
 
 const userAgent = "cht-dhis2-mediator/" + version
 
-// dhis2MaxBody is how large an answer of DHIS2 may be; an import's is some kilobytes, and metadata some megabytes.
-const dhis2MaxBody = 64 << 20
+// How large an answer of DHIS2 may be: an import's is some kilobytes, and metadata some megabytes; the values that it holds
+// are read as a stream, some 250 bytes each.
+const (
+	dhis2MaxBody   = 64 << 20
+	dhis2MaxStream = 2 << 30
+)
 
 func chtClient(server config.CHT) (*cht.Client, error) {
 	client, err := transport.New(transport.Config{
@@ -180,7 +185,7 @@ func dhis2Client(server config.DHIS2) (*dhis2.Client, error) {
 	}
 	client, err := transport.New(transport.Config{
 		Authorization: authorization, CAFile: server.CAFile, UserAgent: userAgent,
-		Timeout: server.Timeout, MaxBody: dhis2MaxBody, Cookies: true,
+		Timeout: server.Timeout, MaxBody: dhis2MaxBody, MaxStream: dhis2MaxStream, Cookies: true,
 	})
 	if err != nil {
 		return nil, serverError("dhis2", server.Name, err)
@@ -224,13 +229,34 @@ func dataSet(set config.DataSet) (orchestration.DataSet, error) {
 	if err := rules.Check(); err != nil {
 		return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.%v", where, err)}}
 	}
+	compare, err := compareOf(set)
+	if err != nil {
+		return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.live_from: %v", where, err)}}
+	}
 	return orchestration.DataSet{
 		ID: set.ID, Title: set.Title, CHT: set.CHT, DHIS2: set.DHIS2, FirstPeriod: first, Rules: rules, ChunkValues: set.ChunkValues,
+		Compare: compare,
 		Operation: orchestration.Operation{
 			Enabled: set.Enabled, Schedule: set.Schedule, FirstAfterDays: set.FirstAfterDays, RereadDays: set.RereadDays, Hold: set.Hold,
 			SendingHours: set.SendingHours, Jitter: set.Jitter, NoticeAfterDays: set.NoticeAfterDays,
 		},
 	}, nil
+}
+
+// compareOf puts what the settings of a data set say of comparing into the words of orchestration.
+func compareOf(set config.DataSet) (orchestration.Compare, error) {
+	c := orchestration.Compare{
+		LedgerOnly: set.Compare == "ledger", MostShrink: set.MostShrink, AddUp: set.SharedOrgUnits == "add",
+		Edited: orchestration.EditedPolicy(set.EditedInDHIS2), Vanished: orchestration.VanishedPolicy(set.VanishedCells),
+	}
+	for _, orgUnit := range slices.Sorted(maps.Keys(set.LiveFrom)) {
+		period, err := dhis2.ParsePeriod(set.LiveFrom[orgUnit])
+		if err != nil {
+			return c, err
+		}
+		c.LiveFrom = append(c.LiveFrom, orchestration.LiveFrom{OrgUnit: orgUnit, Period: period})
+	}
+	return c, nil
 }
 
 // requestFlags are the options of the commands that prepare or send.

@@ -231,7 +231,7 @@ func TestAMistakeInTheConsoleIsRefusedWholeAndShown(t *testing.T) {
 				t.Errorf("%s: status ends with %d:\n%s", h.name, code, said)
 			}
 			eventually(t, h.name+": a trigger is taken", func() bool {
-				status, answer := h.call(http.MethodPost, h.router+"/cht-dhis2/submissions", "chis", "client-Password-1", map[string]any{"data_set": h.set, "period": h.period})
+				status, answer := h.call(http.MethodPost, h.router+"/cht-dhis2/submissions", "chis", "client-Password-1", map[string]any{"data_set": h.set, "period": h.period, "full": true})
 				h.id = fmt.Sprint(answer["id"])
 				return status == http.StatusAccepted
 			})

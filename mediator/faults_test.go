@@ -38,7 +38,7 @@ func (h *house) begin(command *exec.Cmd) *process {
 	h.t.Helper()
 	p := &process{Cmd: command, t: h.t, said: &lines{}, ended: make(chan struct{})}
 	command.Stdout, command.Stderr = p.said, p.said
-	command.Env = append(os.Environ(), "GOGC=100") // beside the race detector, which takes several times the memory
+	command.Env = append(append(os.Environ(), "GOGC=100"), command.Env...) // beside the race detector, which takes several times the memory
 	if err := command.Start(); err != nil {
 		h.t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func (h *house) ask(method, door, path string, body any) (int, map[string]any) {
 func (h *house) submit(door string) (id string) {
 	h.t.Helper()
 	eventually(h.t, "a trigger is taken", func() bool {
-		status, answer := h.ask(http.MethodPost, door, "/cht-dhis2/submissions", map[string]any{"period": h.period})
+		status, answer := h.ask(http.MethodPost, door, "/cht-dhis2/submissions", map[string]any{"period": h.period, "full": true})
 		if status != http.StatusAccepted && status != http.StatusTooManyRequests { // on a machine that has too much to do
 			h.t.Fatalf("the trigger is answered %d %v", status, answer)
 		}

@@ -39,19 +39,23 @@ func main() {
 }
 
 type commands struct {
-	Demo    demoCommand    `cmd:"" help:"Watch a month of CHT totals arrive in two DHIS2 servers, all of it stand-ins in this process."`
-	Serve   serveCommand   `cmd:"" help:"Run the service: submit by schedule and on request, and tell OpenHIM."`
-	Preview previewCommand `cmd:"" help:"Show what would be sent, and what stays behind. Sends nothing."`
-	Submit  submitCommand  `cmd:"" help:"Send a period of a data set to DHIS2."`
-	Export  exportCommand  `cmd:"" help:"Write the checked data value set to a file, for an upload by hand."`
-	Status  statusCommand  `cmd:"" help:"Show what ran, what is next, and what waits and why. Asks no server."`
-	Retry   retryCommand   `cmd:"" help:"Let what failed of a submission go again."`
-	Cancel  cancelCommand  `cmd:"" help:"End a submission that is under way, after the request that is on its way."`
-	Approve approveCommand `cmd:"" help:"Let a held submission go."`
-	Reject  rejectCommand  `cmd:"" help:"End a held submission; nothing of it is sent."`
-	Doctor  doctorCommand  `cmd:"" help:"Try every connection, account and data set. Changes nothing."`
-	Migrate migrateCommand `cmd:"" help:"Bring the tables of the store up to date, with an account that may. The other commands do so by themselves where they may."`
-	Config  struct {
+	Demo      demoCommand      `cmd:"" help:"Watch a month of CHT totals arrive in two DHIS2 servers, all of it stand-ins in this process."`
+	Serve     serveCommand     `cmd:"" help:"Run the service: submit by schedule and on request, and tell OpenHIM."`
+	Preview   previewCommand   `cmd:"" help:"Show what would be sent, and what stays behind. Sends nothing."`
+	Submit    submitCommand    `cmd:"" help:"Send a period of a data set to DHIS2."`
+	Export    exportCommand    `cmd:"" help:"Write the checked data value set to a file, for an upload by hand."`
+	Status    statusCommand    `cmd:"" help:"Show what ran, what is next, and what waits and why. Asks no server."`
+	Retry     retryCommand     `cmd:"" help:"Let what failed of a submission go again."`
+	Cancel    cancelCommand    `cmd:"" help:"End a submission that is under way, after the request that is on its way."`
+	Approve   approveCommand   `cmd:"" help:"Let a held submission go."`
+	Reject    rejectCommand    `cmd:"" help:"End a held submission; nothing of it is sent."`
+	Compare   compareCommand   `cmd:"" help:"Show where the CHT and DHIS2 agree, cell by cell. Sends nothing."`
+	Reconcile reconcileCommand `cmd:"" help:"Show where DHIS2 holds something else than it accepted, or mend it."`
+	Ledger    ledgerCommands   `cmd:"" help:"About what DHIS2 accepted."`
+	Backup    backupCommand    `cmd:"" help:"Copy the store to a file. The service may run."`
+	Doctor    doctorCommand    `cmd:"" help:"Try every connection, account and data set. Changes nothing."`
+	Migrate   migrateCommand   `cmd:"" help:"Bring the tables of the store up to date, with an account that may. The other commands do so by themselves where they may."`
+	Config    struct {
 		Check configCheckCommand `cmd:"" help:"Check the configuration, and show every setting and where it comes from."`
 	} `cmd:"" help:"About the configuration."`
 	Version versionCommand `cmd:"" help:"Print the version."`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -85,6 +86,7 @@ func database(t testing.TB, of *cluster.Cluster) string {
 //	kill-process FILE                         kills the process whose number is in the file
 //	free-port NAME, await-port PORT           finds a port for a variable, and waits until somebody listens there
 //	await-text FILE TEXT                      waits until a file has a text
+//	edit OU DE VALUE                          lets a nurse change a value in DHIS2
 //	find NAME EXPRESSION                      puts the first group of what is found in the last output into a variable
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: setUp, Cmds: scriptCommands()})
@@ -94,7 +96,7 @@ func TestScripts(t *testing.T) {
 func TestScriptsOnPostgreSQL(t *testing.T) {
 	database(t, &server)
 	var files []string
-	for _, name := range []string{"cancel", "held", "interrupt", "range", "retry", "serve", "several_sources", "status", "submit_243"} {
+	for _, name := range []string{"cancel", "held", "interrupt", "range", "retry", "serve", "several_sources", "status", "submit_243", "late_data"} {
 		files = append(files, filepath.Join("testdata", "script", name+".txt"))
 	}
 	testscript.Run(t, testscript.Params{Files: files, Cmds: scriptCommands(), Setup: func(env *testscript.Env) error {
@@ -116,7 +118,7 @@ func setUp(env *testscript.Env) error {
 func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"world": onWorld((*world).invent), "cht-export": onWorld((*world).setExport),
-		"fault": onWorld((*world).fault), "heal": onWorld((*world).heal), "lock": onWorld((*world).lock), "close-unit": onWorld((*world).closeUnit),
+		"fault": onWorld((*world).fault), "heal": onWorld((*world).heal), "lock": onWorld((*world).lock), "close-unit": onWorld((*world).closeUnit), "edit": onWorld((*world).edit),
 		"stored": onWorld((*world).stored), "imports": onWorld((*world).imports), "repeated": onWorld((*world).repeated),
 		"cht-settings": onWorld((*world).setSettings), "exports": onWorld((*world).exports), "await-imports": onWorld((*world).awaitImports), "env-file": onWorld((*world).fillIn),
 		"interrupt": onWorld((*world).interrupt), "logins": onWorld((*world).logins), "count-anew": onWorld((*world).countAnew), "forget-imports": onWorld((*world).forget),
@@ -190,6 +192,9 @@ func (w *world) invent(ts *testscript.TestScript, args []string) error {
 		Period: w.period, Problems: slices.Contains(args, "problems"),
 	})
 	w.cht = sandbox.NewCHT(sandbox.CHTConfig{Documents: w.country.CHT})
+	nurse := w.country.Users[0]
+	nurse.ID, nurse.Username, nurse.Name, nurse.Password, nurse.Token = "", "nurse", "A nurse", "Nurse.1234", ""
+	w.country.Users = append(w.country.Users, nurse)
 	w.dhis2 = sandbox.NewDHIS2(sandbox.DHIS2Config{Version: args[0], Calendar: option(args, "calendar", ""), Metadata: w.country.DHIS2, Users: w.country.Users})
 	ts.Setenv("PERIOD", w.period)
 	ts.Setenv("RUNNING", now.Format("200601"))
@@ -302,6 +307,21 @@ func (w *world) lock(*testscript.TestScript, []string) error {
 
 func (w *world) closeUnit(_ *testscript.TestScript, args []string) error {
 	w.dhis2.CloseOrgUnit(args[0], append(args, "2020-01-01")[1])
+	return nil
+}
+
+// edit lets a nurse change a value in DHIS2.
+func (w *world) edit(_ *testscript.TestScript, args []string) error {
+	body := fmt.Sprintf(`{"dataSet":%q,"period":%q,"dataValues":[{"orgUnit":%q,"dataElement":%q,"value":%q}]}`, w.country.DataSets[0], w.period, args[0], args[1], args[2])
+	request := httptest.NewRequest(http.MethodPost, "/api/dataValueSets", strings.NewReader(body))
+	request.Header.Set("Content-Type", "application/json")
+	request.SetBasicAuth("nurse", "Nurse.1234")
+	answer := httptest.NewRecorder()
+	w.dhis2.ServeHTTP(answer, request)
+	w.forgotten++ // her import is none of ours
+	if answer.Code != http.StatusOK {
+		return fmt.Errorf("DHIS2 answered %d %s", answer.Code, answer.Body)
+	}
 	return nil
 }
 

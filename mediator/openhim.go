@@ -109,7 +109,7 @@ func newOpenHIM(settings config.OpenHIM, s *orchestration.Submitter, log *logrus
 	client.Limits = limits
 	o := &openHIM{
 		settings: settings, client: client, log: log,
-		postman: &orchestration.Postman{Ledger: s.Ledger, Client: client, Limits: limits, Now: s.Now, Log: log, Every: reportsEvery},
+		postman: &orchestration.Postman{Ledger: s.Ledger, Client: client, Limits: limits, Now: s.Now, Log: log, Every: reportsEvery, LongestPause: s.LongestPause},
 		telling: orchestration.Telling{
 			Channel: settings.Channel, URN: settings.URN, Limits: limits, Ledger: s.Ledger, Now: s.Now,
 			Fault: func() string { return s.ConsoleFault(context.Background()) },
@@ -141,6 +141,9 @@ func (o *openHIM) deliver(ctx context.Context) error {
 	return err
 }
 
+// registrationKept is the setting in which the store keeps what the registration has still to do.
+const registrationKept = "openhim registration"
+
 // serve lets the service be known to OpenHIM and report to it.
 func (o *openHIM) serve(settings *config.Config, service *orchestration.Service) error {
 	document, err := registration(settings)
@@ -151,6 +154,13 @@ func (o *openHIM) serve(settings *config.Config, service *orchestration.Service)
 		Registration: document, Interval: settings.OpenHIM.Heartbeat, Now: service.Now,
 		Configured: func(ctx context.Context, config json.RawMessage) { service.Configured(ctx, config) },
 		Told:       o.told,
+		Remember: func(ctx context.Context, text string) error {
+			return service.Ledger.SaveSetting(ctx, registrationKept, []byte(text))
+		},
+		Recall: func(ctx context.Context) (string, error) {
+			text, _, err := service.Ledger.Setting(ctx, registrationKept)
+			return string(text), err
+		},
 	})
 	service.OpenHIM = o.check
 	service.Beside = append(service.Beside, o.registrar.Run, o.postman.Run)

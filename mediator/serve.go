@@ -26,6 +26,14 @@ type serveCommand struct {
 
 // Run serves until it is stopped: it takes requests, keeps the schedule, and is known to OpenHIM.
 func (c serveCommand) Run(a *app) error {
+	err := c.start(a)
+	if a.ctx.Err() != nil && errors.Is(err, context.Canceled) { // it was stopped while it started, which is no fault
+		return nil
+	}
+	return err
+}
+
+func (c serveCommand) start(a *app) error {
 	settings, err := c.load(a)
 	if err != nil {
 		return err
@@ -60,13 +68,15 @@ func (c serveCommand) Run(a *app) error {
 		return err
 	}
 	warnAtStart(settings, log)
-	return c.serve(a, settings, service, promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	return c.serve(a, settings, service, registry)
 }
 
 // serve listens and works until the context ends.
-func (serveCommand) serve(a *app, settings *config.Config, service *orchestration.Service, metrics http.Handler) error {
+func (serveCommand) serve(a *app, settings *config.Config, service *orchestration.Service, registry *prometheus.Registry) error {
+	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 	door := handlers.Config{
 		Submitter: service.Submitter, Poll: service.Tick, Schedule: service.Schedule, Ready: service.Ready,
+		Requests: settings.Requests, Previews: settings.Previews, Limits: registry,
 		Open: settings.Open, URN: settings.OpenHIM.URN, Now: service.Now, Log: service.Log,
 	}
 	for _, c := range settings.Callers {

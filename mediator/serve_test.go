@@ -239,7 +239,8 @@ func TestServiceIsTriggeredThroughOpenHIMAndFinishesTheTransaction(t *testing.T)
 	first := h.transaction("the transaction is finished", func(t map[string]any) bool { return t["status"] == "Successful" })
 	want := []string{
 		"1 Ask DHIS2 national for its version", "2 Read data set " + h.set + " from DHIS2 national", "3 Read the settings of CHT county",
-		"4 Fetch " + h.period + " from CHT county", "5 Transform: 48 values, 8 org units", "6 Send org units 1 to 8 of 8",
+		"4 Fetch " + h.period + " from CHT county", "5 Ask DHIS2 national whose account this is", "6 Read what DHIS2 national holds of " + h.period,
+		"7 Transform: 48 values, 8 org units", "8 Send org units 1 to 8 of 8",
 	}
 	if got := stepNames(first); !slices.Equal(got, want) {
 		t.Errorf("got steps %q, want %q", got, want)
@@ -282,6 +283,16 @@ func TestServiceIsTriggeredThroughOpenHIMAndFinishesTheTransaction(t *testing.T)
 	}
 	if code, said := h.run("status"); code != 0 || !strings.Contains(said, "accepted") || !strings.Contains(said, "worked by process") {
 		t.Errorf("status ends with %d:\n%s", code, said)
+	}
+}
+
+func TestAStopBeforeTheServiceListensIsNoFault(t *testing.T) {
+	h := newHouse(t, "8.5.0", "", "")
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	said := &lines{}
+	if code := run(ctx, &app{stdout: said, stderr: said, environ: os.Environ()}, []string{"serve", "--config", filepath.Join(h.folder, "config.yaml")}); code != 0 {
+		t.Errorf("the service ends with %d:\n%s", code, said)
 	}
 }
 
@@ -337,7 +348,7 @@ func TestServiceTakesItsConfigurationFromTheConsole(t *testing.T) {
 		}
 	}
 	submit := func() (int, map[string]any) {
-		return h.call(http.MethodPost, h.door+"/cht-dhis2/submissions", "openhim", doorPassword, map[string]any{"data_set": h.set})
+		return h.call(http.MethodPost, h.door+"/cht-dhis2/submissions", "openhim", doorPassword, map[string]any{"data_set": h.set, "full": true})
 	}
 	configure(map[string]any{"id": h.set, "enabled": false})
 	eventually(t, "the data set is switched off", func() bool {

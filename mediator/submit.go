@@ -11,6 +11,7 @@ type submitCommand struct {
 	requestFlags
 
 	DryRun bool `help:"Let DHIS2 check everything and store nothing."`
+	Full   bool `help:"Send everything that the CHT says, not only what differs: what somebody changed in DHIS2 is overwritten."`
 	Each   bool `help:"Show the result of each org unit."`
 }
 
@@ -32,6 +33,9 @@ func (c submitCommand) Run(a *app) error {
 	var reasons []orchestration.Reason
 	for _, request := range requests {
 		request.DryRun = c.DryRun
+		if c.Full {
+			request.Mode = ledger.ModeFull
+		}
 		if a.ctx.Err() != nil {
 			return a.ctx.Err()
 		}

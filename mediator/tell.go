@@ -56,6 +56,7 @@ func (a *app) tell(r orchestration.Report, each bool) error {
 		{"fetched", c.Fetched, "came from the CHT"},
 		{"dropped", c.Dropped, "left out by a rule, such as org units where everything is zero"},
 		{"left behind", c.Quarantined, "cannot be sent, see the reasons below"},
+		{"unchanged", c.Unchanged, "DHIS2 has them already"},
 		{"accepted", c.Accepted, "DHIS2 took them"},
 		{"refused", c.Refused, "DHIS2 did not take them, see the reasons below"},
 		{"unknown", c.Unknown, "nobody can say whether DHIS2 holds them"},
@@ -68,6 +69,9 @@ func (a *app) tell(r orchestration.Report, each bool) error {
 	}
 	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, Align: text.AlignRight}})
 	t.Render()
+	if d := r.Changes; d != nil {
+		fmt.Fprintf(a.stdout, "  Since the last time %d values of %d org units changed; the sum of the month was %d and becomes %d.\n", d.Cells, d.OrgUnits, d.Was, d.Becomes)
+	}
 	a.tellBehind(a.stdout, r)
 	if each {
 		a.tellEach(r)
@@ -88,6 +92,9 @@ func headline(r orchestration.Report) string {
 	case ledger.Accepted:
 		return fmt.Sprintf("accepted: all %d values of %d org units arrived%s", r.Counts.Accepted, u.Accepted, dry)
 	case ledger.Unchanged:
+		if r.Counts.Unchanged > 0 {
+			return fmt.Sprintf("unchanged: DHIS2 has all %d values already, so nothing was sent", r.Counts.Unchanged)
+		}
 		return "unchanged: there was nothing to send"
 	case ledger.PartlyAccepted:
 		return fmt.Sprintf("partly accepted: %d of %d values arrived, all of %d org units and some of %d%s", r.Counts.Accepted, r.Counts.Fetched-r.Counts.Dropped, u.Accepted, u.PartlyAccepted, dry)
@@ -188,9 +195,11 @@ func printGroups(to io.Writer, title string, groups []finding, left int) {
 
 // tellEach prints the result of each org unit.
 func (a *app) tellEach(r orchestration.Report) {
-	t := a.table("org unit", "state", "accepted", "refused", "left behind", "dropped", "unknown", "unsent", "reason")
+	t := a.table("org unit", "state", "accepted", "refused", "left behind", "unchanged", "dropped", "unknown", "unsent", "changes", "was", "becomes", "reason")
 	for _, u := range r.Results {
-		t.AppendRow(table.Row{u.OrgUnit, u.State, u.Accepted, u.Refused, u.Quarantined, u.Dropped, u.Unknown, u.Unsent, short(u.Reason)})
+		t.AppendRow(table.Row{
+			u.OrgUnit, u.State, u.Accepted, u.Refused, u.Quarantined, u.Unchanged, u.Dropped, u.Unknown, u.Unsent, u.Changes, u.Was, u.Becomes, short(u.Reason),
+		})
 	}
 	t.Render()
 	if left := r.ResultsTotal - len(r.Results); left > 0 {

@@ -35,9 +35,13 @@ func (s *Submitter) calendar(ctx context.Context, from Source) (*cht.Settings, e
 		asking, cancel = context.WithTimeout(ctx, refreshFor)
 	}
 	defer cancel()
-	settings, err := from.Client.Settings(asking)
-	if asking.Err() == nil { // else it was us who had no time
-		s.contacted("CHT "+from.Name, err)
+	settings, err := (*cht.Settings)(nil), s.isDown(ctx, "CHT "+from.Name)
+	if err == nil {
+		settings, err = from.Client.Settings(asking)
+		if asking.Err() == nil { // else it was us who had no time
+			s.contacted("CHT "+from.Name, err)
+			s.noteDown(ctx, "CHT "+from.Name, err)
+		}
 	}
 	if err != nil {
 		if known != nil { // it hardly ever changes

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/ledger"
@@ -53,7 +54,7 @@ func (c *content) add(orgUnit string, values []mapping.Value) error {
 		for _, v := range values[:n] {
 			b = c.text(b, v.DataElement)
 			b = c.text(b, v.CategoryOptionCombo)
-			b = c.text(b, v.Value)
+			b = c.text(b, deletionOf(v.Deleted)+v.Value)
 			b = c.text(b, v.Comment)
 		}
 		if _, err := c.writer.Write(b); err != nil {
@@ -68,6 +69,16 @@ func (c *content) add(orgUnit string, values []mapping.Value) error {
 		values = values[n:]
 	}
 	return nil
+}
+
+// deletion stands before a value that is to be deleted; no value begins with it.
+const deletion = "\x00"
+
+func deletionOf(deleted bool) string {
+	if deleted {
+		return deletion
+	}
+	return ""
 }
 
 // seal ends the writing and puts the parts in their order.
@@ -107,7 +118,7 @@ func (c *content) values(into []dhis2.DataValue, parts ...part) ([]dhis2.DataVal
 			v := dhis2.DataValue{OrgUnit: p.orgUnit}
 			v.DataElement = u.text()
 			v.CategoryOptionCombo = u.text()
-			v.Value = u.text()
+			v.Value, v.Deleted = strings.CutPrefix(u.text(), deletion)
 			v.Comment = u.text()
 			into = append(into, v)
 		}

@@ -19,6 +19,7 @@ type previewValue struct {
 	AttributeOptionCombo string `json:"attribute_option_combo"`
 	Value                string `json:"value"`
 	Comment              string `json:"comment,omitempty"`
+	Deleted              bool   `json:"deleted,omitempty"`
 }
 
 // WritePreview writes the report with one more field, the values, which are written one by one.
@@ -32,7 +33,7 @@ func (p *Plan) WritePreview(to io.Writer) error {
 	_, _ = w.WriteString(`,"values":[`)
 	between := ""
 	err = p.Values(func(v mapping.Value) error {
-		text, err := json.Marshal(previewValue{v.OrgUnit, v.DataElement, v.CategoryOptionCombo, v.AttributeOptionCombo, v.Value, v.Comment})
+		text, err := json.Marshal(previewValue{v.OrgUnit, v.DataElement, v.CategoryOptionCombo, v.AttributeOptionCombo, v.Value, v.Comment, v.Deleted})
 		if err == nil {
 			_, err = fmt.Fprintf(w, "%s%s", between, text)
 		}

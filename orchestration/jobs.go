@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -146,16 +147,17 @@ type Engine struct {
 	// busy are the submissions under way, working the jobs.
 	busy    map[string]bool
 	working map[int64]bool
+	// faults are the steps that fail although no server does, by submission.
+	faults map[string]fault
 	// suspects are jobs that were called running and were not, the last time that somebody looked.
 	suspects map[int64]bool
 }
 
-// How many steps of a kind are under way at once. Reading is held back further, to one a source and readers in all.
+// How many steps of a kind are under way at once. Reading is held back further, to one a source and some in all.
 const (
 	preparers  = 64
 	senders    = 16
 	concluders = 2
-	readers    = 3
 
 	pollEvery = 200 * time.Millisecond
 	// jobKept is how long a finished job stays.
@@ -165,7 +167,7 @@ const (
 
 // NewEngine makes an engine. The ledger's worker role must have been taken.
 func NewEngine(s *Submitter) (*Engine, error) {
-	e := &Engine{submitter: s, busy: map[string]bool{}, working: map[int64]bool{}}
+	e := &Engine{submitter: s, busy: map[string]bool{}, working: map[int64]bool{}, faults: map[string]fault{}}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, worker[prepareJob]{engine: e, id: func(j prepareJob) string { return j.Submission }})
 	river.AddWorker(workers, worker[sendJob]{engine: e, id: func(j sendJob) string { return j.Submission }})
@@ -231,6 +233,30 @@ func (e *Engine) Free(ctx context.Context) error {
 	return e.submitter.Ledger.FreeJobs(ctx, lost...)
 }
 
+// Hasten lets jobs go at once that wait for longer than any pause is: their time was set by a clock that ran ahead, and was
+// set right since.
+func (e *Engine) Hasten(ctx context.Context) error {
+	const several = 100 // the others come with the next look
+	late := river.NewJobListParams().States(rivertype.JobStateScheduled).OrderBy(river.JobListOrderByScheduledAt, river.SortOrderDesc).First(several)
+	list, err := e.client.JobList(ctx, late)
+	if err != nil {
+		return fmt.Errorf("look for jobs that wait for too long: %w", err)
+	}
+	latest := time.Now().Add(max(e.submitter.longestPause(), mendingPause) + longerThanAny)
+	for _, job := range list.Jobs {
+		if !job.ScheduledAt.After(latest) {
+			continue
+		}
+		if _, err := e.client.JobRetry(ctx, job.ID); err != nil && !errors.Is(err, rivertype.ErrNotFound) {
+			return fmt.Errorf("let a job go that waits for too long: %w", err)
+		}
+	}
+	return nil
+}
+
+// longerThanAny is by how much a pause may be longer than the longest, as the server may still be at work on a request.
+const longerThanAny = 10 * time.Minute
+
 type worker[A river.JobArgs] struct {
 	river.WorkerDefaults[A]
 
@@ -238,16 +264,13 @@ type worker[A river.JobArgs] struct {
 	id     func(A) string
 }
 
-// Work does the step that is due for the job's submission.
+// Work does the step that is due for the job's submission. None ends with an error, as that would use a try up.
 func (w worker[A]) Work(ctx context.Context, job *river.Job[A]) error {
 	return w.engine.work(ctx, job.JobRow, w.id(job.Args))
 }
 
 // Timeout is none: each step has limits of its own.
 func (worker[A]) Timeout(*river.Job[A]) time.Duration { return -1 }
-
-// NextRetry is when a step goes again that could not be written down.
-func (worker[A]) NextRetry(*river.Job[A]) time.Time { return time.Now().Add(storeAway) }
 
 const (
 	// storeAway is the pause after trouble with the store.
@@ -267,7 +290,10 @@ func (e *Engine) work(ctx context.Context, job *rivertype.JobRow, id string) err
 		err = e.submitter.jobs.alone(ctx, e.submitter.Ledger, id)
 	}
 	if err == nil {
-		p, err = e.submitter.step(ctx, id, job.Kind)
+		p, err = e.step(ctx, id, job.Kind)
+	}
+	if err == nil && p != nil && ctx.Err() == nil {
+		return e.pause(ctx, id, p)
 	}
 	switch {
 	case ctx.Err() != nil: // the service stops; the next one goes on at once
@@ -275,16 +301,91 @@ func (e *Engine) work(ctx context.Context, job *rivertype.JobRow, id string) err
 	case errors.Is(err, ledger.ErrNotFound), errors.Is(err, ledger.ErrState): // somebody else was faster
 		return nil
 	case err != nil:
-		e.submitter.logger().WithField("submission", id).WithError(err).Error("a step could not be stored")
-		return err
-	case p == nil:
-		return nil
+		return e.endure(ctx, id, job.Kind, err)
 	}
+	e.well(id)
+	return nil
+}
+
+// step does a step. That it panics is a fault as any other.
+func (e *Engine) step(ctx context.Context, id, kind string) (p *pause, err error) {
+	defer func() {
+		if recovered := recover(); recovered != nil {
+			p, err = nil, &bugError{what: recovered, stack: debug.Stack()}
+		}
+	}()
+	return e.submitter.step(ctx, id, kind)
+}
+
+// bugError is a step that panicked.
+type bugError struct {
+	what  any
+	stack []byte
+}
+
+func (e *bugError) Error() string { return fmt.Sprintf("a bug of the mediator: %v", e.what) }
+
+// Hint says what a person can do about it.
+func (*bugError) Hint() string {
+	return "report it, with what the mediator's log says; another version may not have it"
+}
+
+// pause lets a job wait.
+func (e *Engine) pause(ctx context.Context, id string, p *pause) error {
 	wait, err := e.submitter.waits(ctx, id, p)
-	if err != nil || wait == 0 {
-		return err
+	switch {
+	case err != nil:
+		return e.endure(ctx, id, "", err)
+	case wait == 0: // the submission has ended
+		e.well(id)
+		return nil
+	case !p.ours:
+		e.well(id)
 	}
 	return river.JobSnooze(wait)
+}
+
+// fault is a step that fails: since when, and how.
+type fault struct {
+	since time.Time
+	text  string
+}
+
+// endure lets a job go again whose step failed although no server did, and tells so once. Trouble with the store passes in
+// most cases, and then work goes on soon. Any other fault is waited for as a server is: longer and longer, and as long as
+// the submission's window lasts.
+func (e *Engine) endure(ctx context.Context, id, kind string, err error) error {
+	now := e.submitter.now()
+	e.mu.Lock()
+	f, known := e.faults[id]
+	if !known || now.Before(f.since) {
+		f.since = now
+	}
+	news := f.text != err.Error()
+	f.text = err.Error()
+	e.faults[id] = f
+	e.mu.Unlock()
+	if news {
+		log := e.submitter.logger().WithField("submission", id).WithError(err)
+		if bug := (*bugError)(nil); errors.As(err, &bug) {
+			log = log.WithField("stack", string(bug.stack))
+		}
+		log.Error("a step could not be stored, and is tried again")
+	}
+	switch {
+	case errors.As(err, new(*ledger.Error)) || kind == "":
+		return river.JobSnooze(storeAway)
+	case kind == concludeStep:
+		return river.JobSnooze(grown(now.Sub(f.since), e.submitter.longestPause()))
+	}
+	return e.pause(ctx, id, &pause{failure: failureOf(err), passes: true, ours: true})
+}
+
+// well forgets the fault of a submission.
+func (e *Engine) well(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.faults, id)
 }
 
 // take marks a submission as being under way, unless it is.

@@ -373,7 +373,7 @@ func (n *Notices) token(ctx context.Context, name string) (known token, err erro
 		every = 0 // it was not ours, if the server answers
 	}
 	asked := now.Sub(n.askedToken[name]) < tokenHurry
-	if text != nil && now.Sub(saved) < every || asked || n.Submitter.isDown(name) != nil {
+	if text != nil && now.Sub(saved) < every || asked || n.Submitter.isDown(ctx, "DHIS2 "+name) != nil {
 		return known, nil
 	}
 	if n.askedToken == nil {

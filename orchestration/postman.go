@@ -29,6 +29,8 @@ type Postman struct {
 	Alarm func(ctx context.Context, letter ledger.Letter, why string)
 	// Every is how often Run looks; 0 is 5 seconds.
 	Every time.Duration
+	// LongestPause is how long the pauses may grow while OpenHIM is away; 0 is 15 minutes.
+	LongestPause time.Duration
 
 	once sync.Once
 	poke chan struct{}
@@ -59,9 +61,8 @@ type channel struct {
 
 const (
 	lookEvery = 5 * time.Second
-	// The pauses after OpenHIM was away grow between these two.
-	firstPostponed   = 5 * time.Second
-	longestPostponed = 10 * time.Minute
+	// firstPostponed is the first pause after OpenHIM was away.
+	firstPostponed = 5 * time.Second
 	// refusedPostponed is the pause after refused credentials, so that no account is locked.
 	refusedPostponed = 2 * time.Minute
 	// stuckLimit is how long a letter may hold up the others although OpenHIM answers: its 500 is a mistake of ours or
@@ -411,7 +412,11 @@ func (p *Postman) keep(ctx context.Context, letter ledger.Letter, err error) err
 	if refused && !mayPassByItself(err) {
 		return p.park(ctx, letter, err.Error())
 	}
-	pause := min(firstPostponed<<min(letter.Attempts, 10), longestPostponed)
+	longest := p.LongestPause
+	if longest == 0 {
+		longest = usualLongest
+	}
+	pause := min(firstPostponed<<min(letter.Attempts, 15), longest)
 	switch {
 	case refused, errors.Is(err, errOverwritten):
 		if p.isStuck(letter) {
@@ -426,7 +431,7 @@ func (p *Postman) keep(ctx context.Context, letter ledger.Letter, err error) err
 		delete(p.stuck, letter.Kind)
 	}
 	p.away(err)
-	pause += rand.N(pause/5) - pause/10
+	pause -= rand.N(pause / 5)
 	return p.Ledger.Postpone(ctx, letter, p.now().Add(pause), err.Error())
 }
 

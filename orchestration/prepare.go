@@ -20,20 +20,35 @@ import (
 type Plan struct {
 	parties
 
-	request  Request
-	period   dhis2.Period
-	server   dhis2.Server
-	content  *content
-	tally    *tally
-	evidence *evidence
+	request Request
+	period  dhis2.Period
+	server  dhis2.Server
+	content *content
+	// agreed are values that DHIS2 holds as they should be, and that the ledger has otherwise.
+	agreed *content
+	// compares says that only what differs is in the content.
+	compares bool
+	// visit is given what is known of each org unit, and which data elements the CHT gives; nil is given nothing.
+	visit func(u unit, known map[string]bool) error
+	// mustRead says that without what DHIS2 holds there is nothing to compare with.
+	mustRead bool
+	// account is whose values in DHIS2 are ours, forgetful are the data elements of which it keeps no zero.
+	account   string
+	forgetful map[string]bool
+	tally     *tally
+	evidence  *evidence
+	// isPreview says that a person waits for it, who may have mended an account just now.
+	isPreview bool
 	// patience is for the whole of the submission.
 	patience *patience
 }
 
 // Close removes the plan's temporary files.
 func (p *Plan) Close() {
-	if p.content != nil {
-		p.content.close()
+	for _, c := range []*content{p.content, p.agreed} {
+		if c != nil {
+			c.close()
+		}
 	}
 }
 
@@ -63,8 +78,8 @@ func (p *Plan) Values(yield func(mapping.Value) error) error {
 	return nil
 }
 
-// Prepare reads the month from the CHT, applies the rules and writes down what is to be sent. Nothing is sent and nothing
-// is remembered. The error is for a request that can mean nothing; every other failure is in the plan's report. The caller
+// Prepare reads the month from the CHT, applies the rules and writes down what is to be sent: all of it, or what differs from
+// what DHIS2 holds where the request compares. Nothing is sent and nothing is remembered. The error is for a request that can mean nothing; every other failure is in the plan's report. The caller
 // closes the plan.
 func (s *Submitter) Prepare(ctx context.Context, r Request) (*Plan, error) {
 	who, err := s.parties(r.DataSet, r.CHT)
@@ -75,7 +90,7 @@ func (s *Submitter) Prepare(ctx context.Context, r Request) (*Plan, error) {
 		return nil, err
 	}
 	p := s.newPlan(newID(), who, r)
-	p.patience = s.newPatience()
+	p.patience, p.compares, p.isPreview = s.newPatience(), r.Compare, true
 	if err := s.prepare(ctx, p); err != nil {
 		p.fail(err)
 	}
@@ -111,12 +126,25 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	if err != nil {
 		return err
 	}
+	c := &comparison{policy: p.set.Compare, mode: p.request.Mode, dhis2: p.to.Name, cht: p.from.Name}
+	if p.server.Dialect == dhis2.Legacy {
+		c.noZeros, p.forgetful = set.NoZeros, set.NoZeros
+	}
+	if p.request.Mode == ledger.ModeRepair {
+		return s.prepareRepair(ctx, p, c)
+	}
+	if !p.isPreview {
+		if err := s.isDown(ctx, "CHT "+p.from.Name); err != nil {
+			return err
+		}
+	}
 	var settings *cht.Settings
 	err = p.patience.with(ctx, "the CHT", func() (err error) {
 		settings, err = p.from.Client.Settings(p.evidence.call(ctx, "Read the settings of CHT "+p.from.Name))
 		s.contacted("CHT "+p.from.Name, err)
 		return err
 	})
+	s.noteDown(ctx, "CHT "+p.from.Name, err)
 	if err != nil {
 		return err
 	}
@@ -128,25 +156,54 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 		return err
 	}
 	p.tally.report.Period = p.period.String()
+	live, err := s.live(ctx, p)
+	if err != nil {
+		return err
+	}
 
 	rules := mapping.New(p.set.Rules, settings, set)
 	var gathered *gathering
 	err = p.patience.with(ctx, "the CHT", func() (err error) {
-		gathered, err = s.fetch(ctx, p, rules)
+		gathered, err = s.fetch(ctx, p, rules, live)
 		s.contacted("CHT "+p.from.Name, err)
 		return err
 	})
+	s.noteDown(ctx, "CHT "+p.from.Name, err)
 	if err != nil {
 		return err
 	}
 	defer gathered.spool.close()
 	p.tally.addIssues(mapping.NotExported(settings, p.set.ID))
-	return s.settle(p, gathered, rules)
+	if !p.compares {
+		return s.settle(p, gathered, rules, nil, c)
+	}
+	h := s.holdings(ctx, p)
+	defer h.close()
+	if !p.set.Compare.LedgerOnly {
+		if err := s.readTheirs(ctx, p, h, c); err != nil {
+			return err
+		}
+	}
+	return s.settle(p, gathered, rules, h, c)
+}
+
+// prepareRepair leaves in the plan what DHIS2 holds otherwise than it was accepted, as it was accepted.
+func (s *Submitter) prepareRepair(ctx context.Context, p *Plan, c *comparison) (err error) {
+	if p.period, err = dhis2.ParsePeriod(p.request.Period); err != nil {
+		return err
+	}
+	c.policy = Compare{Edited: OverwriteEdited, AddUp: c.policy.AddUp}
+	h := s.holdings(ctx, p)
+	defer h.close()
+	if err := s.readTheirs(ctx, p, h, c); err != nil {
+		return err
+	}
+	return s.settle(p, nil, nil, h, c)
 }
 
 // askDHIS2 asks the server for its dialect and for the data set, and makes sure that it can take it.
 func (s *Submitter) askDHIS2(ctx context.Context, p *Plan) (set dhis2.DataSet, err error) {
-	if err := s.isDown(p.to.Name); err != nil {
+	if err := s.isDown(ctx, "DHIS2 "+p.to.Name); err != nil {
 		return set, err
 	}
 	err = p.patience.with(ctx, "DHIS2", func() (err error) {
@@ -161,7 +218,7 @@ func (s *Submitter) askDHIS2(ctx context.Context, p *Plan) (set dhis2.DataSet, e
 		set, err = p.to.Client.DataSet(p.evidence.call(ctx, "Read data set "+p.set.ID+" from DHIS2 "+p.to.Name), p.set.ID)
 		return err
 	})
-	s.noteDown(p.to.Name, err)
+	s.noteDown(ctx, "DHIS2 "+p.to.Name, err)
 	if err == nil {
 		s.keepExpiry(ctx, p.to.Name, set)
 	}
@@ -212,7 +269,12 @@ func (p *Plan) mayBeSent(period dhis2.Period, settings *cht.Settings) error {
 
 // gathering is what fetch leaves: the cells by org unit, and what was found on the way.
 type gathering struct {
-	spool *spool
+	spool *cellSpool
+	// live says which org units are sent; nil is all. notLive counts the cells of the others.
+	live    map[string]bool
+	notLive int
+	// elements are the data elements that came, where somebody wants to know; else nil.
+	elements map[string]bool
 	// dropped are the cells that a rule leaves out, by org unit; homeless those without an org unit.
 	dropped  map[string]int
 	homeless issue.List
@@ -224,14 +286,18 @@ type gathering struct {
 const progressEvery = 5000
 
 // fetch reads the export into a spool.
-func (s *Submitter) fetch(ctx context.Context, p *Plan, rules *mapping.Mapping) (*gathering, error) {
-	spool, err := newSpool(s.SpoolDir)
+func (s *Submitter) fetch(ctx context.Context, p *Plan, rules *mapping.Mapping, live map[string]bool) (*gathering, error) {
+	file, err := newSpool(s.SpoolDir)
 	if err != nil {
 		return nil, err
 	}
+	spool := &cellSpool{spool: file}
 	// CHT's answer always has completeDate, the day of the request: it says nothing of completeness and is not sent.
-	g := &gathering{spool: spool, dropped: map[string]int{}, extras: map[string]int{"completeDate": 1}}
+	g := &gathering{spool: spool, live: live, dropped: map[string]int{}, extras: map[string]int{"completeDate": 1}}
 	wanted := wantedOrgUnits(p.request.OrgUnits)
+	if p.visit != nil {
+		g.elements = map[string]bool{}
+	}
 	err = p.from.Client.Export(p.evidence.call(ctx, fmt.Sprintf("Fetch %s from CHT %s", p.period, p.from.Name)), p.set.ID, monthOf(p.period), func(v *cht.Value) error {
 		if v.Index%progressEvery == 0 {
 			s.watch(Progress{Step: "fetch", Done: v.Index})
@@ -277,6 +343,14 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping, wanted map[string
 		g.extras[name]++
 	}
 	g.uses.Take(c)
+	if fate != mapping.Homeless && g.live != nil && !g.live[c.OrgUnit] {
+		g.dropped[c.OrgUnit]++
+		g.notLive++
+		return nil
+	}
+	if g.elements != nil {
+		g.elements[c.DataElement] = true
+	}
 	switch fate {
 	case mapping.Dropped:
 		g.dropped[c.OrgUnit]++
@@ -286,51 +360,6 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping, wanted map[string
 		return g.spool.add(c)
 	}
 	return nil
-}
-
-// settle makes of the gathered cells what is to be sent.
-func (s *Submitter) settle(p *Plan, g *gathering, rules *mapping.Mapping) error {
-	t := p.tally
-	t.uses.Add(g.uses)
-	t.issues.Join(&g.homeless)
-	t.report.Counts.Quarantined += g.homeless.Total()
-	for orgUnit, n := range g.dropped {
-		t.orgUnit(orgUnit).Dropped += n
-		t.report.Counts.Dropped += n
-	}
-	var err error
-	if p.content, err = newContent(s.SpoolDir); err != nil {
-		return err
-	}
-	reported := 0
-	err = g.spool.orgUnits(func(orgUnit string, cells []mapping.Cell) error {
-		settled := rules.OrgUnit(cells)
-		result := t.orgUnit(orgUnit)
-		result.Dropped += settled.Dropped
-		result.Quarantined += settled.Quarantined
-		t.report.Counts.Dropped += settled.Dropped
-		t.report.Counts.Quarantined += settled.Quarantined
-		t.report.Counts.Unsent += len(settled.Values)
-		result.Unsent += len(settled.Values)
-		t.uses.Add(settled.Uses)
-		t.addIssues(settled.Issues)
-		if !settled.Empty {
-			reported++
-		}
-		return p.content.add(orgUnit, settled.Values)
-	})
-	if err != nil {
-		return err
-	}
-	t.report.Counts.Fetched = t.report.Counts.Dropped + t.report.Counts.Quarantined + t.report.Counts.Unsent
-	t.addIssues(mapping.Extras(g.extras))
-	if reported == 0 {
-		t.addIssues([]issue.Issue{{
-			Code: "nothing_reported", Severity: issue.Note, Count: t.report.Counts.Dropped,
-			Text: "every value is zero or left out by a rule, so nothing is sent", Remedy: "check that phones have synced for this month, and the rules of the data set",
-		}})
-	}
-	return p.content.seal()
 }
 
 // prepareLimit is how long preparing may take where the source sets no limit.
@@ -344,7 +373,12 @@ func (s *Submitter) prepareStored(ctx context.Context, sub ledger.Submission) (*
 		f.reason = Configuration
 		return nil, s.finish(ctx, sub.ID, &f)
 	}
-	done, err := s.read(ctx, sub.CHT)
+	wanted, by, settle := s.whileWanted(ctx, sub.ID)
+	defer settle()
+	done, err := s.read(wanted, sub.CHT)
+	if by() != "" && ctx.Err() == nil {
+		return nil, s.finish(ctx, sub.ID, cancelled(by()))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -353,19 +387,23 @@ func (s *Submitter) prepareStored(ctx context.Context, sub ledger.Submission) (*
 		return nil, err
 	}
 	p := s.newPlan(sub.ID, who, Request{
-		DataSet: sub.DataSet, Period: sub.Period.String(), CHT: sub.CHT, OrgUnits: sub.OrgUnits, DryRun: sub.DryRun, RequestedBy: sub.RequestedBy,
+		DataSet: sub.DataSet, Period: sub.Period.String(), CHT: sub.CHT, OrgUnits: sub.OrgUnits, DryRun: sub.DryRun, Mode: sub.Mode, RequestedBy: sub.RequestedBy,
 	})
+	p.compares = true
 	defer p.Close()
 	limit := who.from.Limit
 	if limit == 0 {
 		limit = prepareLimit
 	}
-	limited, cancel := context.WithTimeout(ctx, limit)
+	limited, cancel := context.WithTimeout(wanted, limit)
 	defer cancel()
 	started := time.Now()
 	err = s.prepare(limited, p)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
+	}
+	if by() != "" {
+		return nil, s.finish(ctx, sub.ID, cancelled(by()))
 	}
 	if wait := pauseOf(err); wait != nil {
 		wait.spent = time.Since(started)
@@ -380,14 +418,72 @@ func (s *Submitter) prepareStored(ctx context.Context, sub ledger.Submission) (*
 	if err := s.Ledger.AddExchanges(ctx, sub.ID, prepareStep, p.evidence.json()); err != nil {
 		return nil, err
 	}
-	return nil, s.store(ctx, sub, p)
+	return s.store(ctx, sub, p)
+}
+
+// wantedEvery is how often it is looked whether somebody has cancelled a submission that reads.
+const wantedEvery = time.Second
+
+// whileWanted gives a context that ends when somebody cancels the submission, and who has done so: a CHT may take long over a
+// month. The caller calls settle.
+func (s *Submitter) whileWanted(ctx context.Context, id string) (wanted context.Context, by func() string, settle func()) {
+	wanted, cancel := context.WithCancelCause(ctx)
+	looking := make(chan struct{})
+	go func() {
+		defer close(looking)
+		ticker := time.NewTicker(wantedEvery)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-wanted.Done():
+				return
+			case <-ticker.C:
+			}
+			if who, err := s.Ledger.Cancelled(wanted, id); err == nil && who != "" {
+				cancel(&cancelledError{who})
+			}
+		}
+	}()
+	by = func() string {
+		var c *cancelledError
+		if errors.As(context.Cause(wanted), &c) {
+			return c.by
+		}
+		return ""
+	}
+	return wanted, by, func() {
+		cancel(nil)
+		<-looking
+	}
+}
+
+// cancelledError says who has cancelled a submission.
+type cancelledError struct{ by string }
+
+func (e *cancelledError) Error() string { return "cancelled by " + e.by }
+
+// usualReaders is how many months are read at one time, unless set otherwise.
+const usualReaders = 3
+
+func (s *Submitter) readers() int {
+	if s.Readers > 0 {
+		return s.Readers
+	}
+	return usualReaders
+}
+
+// Reading is how many months are read at present, and how many may be.
+func (s *Submitter) Reading() (now, most int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.reading[""]), s.readers()
 }
 
 // read waits for a turn to read from a source, of which there is one at a time, and a few in all.
 func (s *Submitter) read(ctx context.Context, source string) (done func(), err error) {
 	s.mu.Lock()
 	if s.reading == nil {
-		s.reading = map[string]chan struct{}{"": make(chan struct{}, readers)}
+		s.reading = map[string]chan struct{}{"": make(chan struct{}, s.readers())}
 	}
 	if s.reading[source] == nil {
 		s.reading[source] = make(chan struct{}, 1)
@@ -413,16 +509,22 @@ type facts struct {
 	Rules []RuleUse `json:"rules"`
 	// Version is DHIS2's.
 	Version string `json:"version,omitempty"`
+	// Changes is what differs from what DHIS2 accepted before.
+	Changes *Changes `json:"changes,omitempty"`
 }
 
 // store leaves what a plan holds, with the job that goes on with it.
-func (s *Submitter) store(ctx context.Context, sub ledger.Submission, p *Plan) error {
-	text, err := json.Marshal(facts{Rules: p.tally.report.Rules, Version: p.server.Version})
+func (s *Submitter) store(ctx context.Context, sub ledger.Submission, p *Plan) (*pause, error) {
+	text, err := json.Marshal(facts{Rules: p.tally.report.Rules, Version: p.server.Version, Changes: p.tally.report.Changes})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	l := ledger.Preparation{
 		Dialect: p.tally.report.Dialect, Facts: text, Issues: p.tally.issues.Items(), IssuesTotal: p.tally.issues.Total(),
+		AddsUp: p.set.Compare.AddUp, Same: p.tally.same,
+	}
+	if p.agreed != nil && p.tally.failure == nil {
+		l.Agreed = p.agreed.all
 	}
 	next := concludeStep
 	counts := p.tally.report.Counts
@@ -436,19 +538,32 @@ func (s *Submitter) store(ctx context.Context, sub ledger.Submission, p *Plan) e
 	default:
 		l.State, l.Counts, l.OrgUnits, l.Content = ledger.Ready, counts, p.tally.outcomes, p.content.all
 		next = sendStep
-		if s.Operation(sub.DataSet).Hold && !sub.DryRun {
+		why := p.tally.holds
+		if why == "" && s.Operation(sub.DataSet).Hold {
+			why = "each submission of this data set waits for a person"
+		}
+		if why != "" && !sub.DryRun {
 			l.State, next = ledger.Held, concludeStep // that it is held has to be told
+			l.Error, l.Remedy = why, p.tally.holdRemedy
 		}
 	}
 	err = s.Ledger.Prepared(ctx, sub.ID, l, s.jobs.next(next))
 	var shared *ledger.SharedError
 	if errors.As(err, &shared) {
-		p.fail(blocked("org_unit_of_two_sources", "let only one of the sources have the org unit: exclude or rename it for the other, in a data set of its own",
-			"org unit %s comes from %s and from %s, and the second would overwrite the first", shared.OrgUnit, shared.CHT, sub.CHT))
+		if p.set.Compare.AddUp { // the sum is not known before the other one is through
+			return &pause{failure: failure{state: ledger.Failed, reason: Fault, text: "CHT " + shared.CHT + " sends org unit " + shared.OrgUnit + " too, and comes first"}, passes: true, turn: true}, nil
+		}
+		p.fail(sharedUnit(shared.OrgUnit, shared.CHT, sub.CHT))
 		return s.store(ctx, sub, p)
 	}
 	if err == nil {
 		s.log(sub.ID, sub.Key).WithField("state", string(l.State)).WithField("fetched", counts.Fetched).WithField("left_behind", counts.Quarantined).Info("submission is prepared")
 	}
-	return err
+	return nil, err
+}
+
+// sharedUnit says that an org unit comes from two sources.
+func sharedUnit(orgUnit, other, own string) error {
+	return blocked("org_unit_of_two_sources", "let only one of the sources have the org unit: exclude or rename it for the other, in a data set of its own, and forget what came from it (mediator ledger forget); or say that they add up: shared_org_units: add",
+		"org unit %s comes from %s and from %s, and the second would overwrite the first", orgUnit, other, own)
 }

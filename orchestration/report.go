@@ -60,8 +60,21 @@ type OrgUnitResult struct {
 	Refused     int    `json:"refused,omitempty"`
 	Unknown     int    `json:"unknown,omitempty"`
 	Unsent      int    `json:"unsent,omitempty"`
+	// Changes is how many cells differ from what DHIS2 accepted before; Was and Becomes are the sums of before and now.
+	Changes int `json:"changes,omitempty"`
+	Was     int `json:"was,omitempty"`
+	Becomes int `json:"becomes,omitempty"`
 	// Reason is DHIS2's word, or ours, on the first cell that did not arrive.
 	Reason string `json:"reason,omitempty"`
+}
+
+// Changes is what differs from what DHIS2 accepted before.
+type Changes struct {
+	// Cells is how many cells differ, of how many org units; Was and Becomes are the sums of the month before and now.
+	Cells    int `json:"cells"`
+	OrgUnits int `json:"org_units"`
+	Was      int `json:"was"`
+	Becomes  int `json:"becomes"`
 }
 
 // RefusedCell is a cell that DHIS2 did not take.
@@ -98,6 +111,9 @@ type Report struct {
 	WaitingSince *time.Time `json:"waiting_since,omitempty"`
 	CancelledBy  string     `json:"cancelled_by,omitempty"`
 	Retries      int        `json:"retries,omitempty"`
+	// Mode is full or repair where not only what the CHT says otherwise is sent.
+	Mode       ledger.Mode `json:"mode,omitempty"`
+	ApprovedBy string      `json:"approved_by,omitempty"`
 	// ThinnedAt is when the lists were removed for their age; the counts stay.
 	ThinnedAt *time.Time `json:"thinned_at,omitempty"`
 
@@ -115,6 +131,8 @@ type Report struct {
 	IssuesTotal  int             `json:"issues_total"`
 	Results      []OrgUnitResult `json:"results"`
 	ResultsTotal int             `json:"results_total"`
+	// Changes is left out where nothing was accepted before.
+	Changes *Changes `json:"changes,omitempty"`
 	// Rules are those in force, in the order in which they are applied.
 	Rules []RuleUse `json:"rules"`
 	// Chunks are the requests that were sent; there are none in a preview.
@@ -156,6 +174,10 @@ type tally struct {
 	last    *OrgUnitResult
 	uses    mapping.Uses
 	failure *failure
+	// same is how many org units have not changed; they are not among orgUnits.
+	same int
+	// holds says why it has to wait for a person, holdRemedy what that person can do.
+	holds, holdRemedy string
 }
 
 // failure ended a submission early.
@@ -199,8 +221,8 @@ func (r *OrgUnitResult) because(reason string) {
 func (t *tally) finish() Report {
 	r := &t.report
 	r.Refused, r.Issues, r.IssuesTotal = []RefusedCell{}, nonNil(t.issues.Items()), t.issues.Total()
-	r.Results, r.ResultsTotal = []OrgUnitResult{}, len(t.orgUnits)
-	states := map[string]int{}
+	r.Results, r.ResultsTotal = []OrgUnitResult{}, len(t.orgUnits)+t.same
+	states := map[string]int{"unchanged": t.same}
 	for _, result := range t.orgUnits {
 		result.State = result.prepared()
 		states[result.State]++
@@ -229,8 +251,12 @@ func (r *OrgUnitResult) prepared() string {
 	switch {
 	case r.Unsent > 0:
 		return "unsent"
+	case r.Quarantined > 0 && r.Unchanged > 0:
+		return "partly_accepted"
 	case r.Quarantined > 0:
 		return "refused"
+	case r.Unchanged > 0:
+		return "unchanged"
 	default:
 		return "dropped"
 	}
@@ -248,7 +274,7 @@ func (r *OrgUnitResult) fine() int {
 func (t *tally) outcomes(yield func(ledger.OrgUnitOutcome, error) bool) {
 	for _, id := range slices.Sorted(maps.Keys(t.orgUnits)) {
 		r := t.orgUnits[id]
-		o := ledger.OrgUnitOutcome{OrgUnit: id, Dropped: r.Dropped, Quarantined: r.Quarantined, Unsent: r.Unsent, Reason: r.Reason}
+		o := ledger.OrgUnitOutcome{OrgUnit: id, Dropped: r.Dropped, Quarantined: r.Quarantined, Unchanged: r.Unchanged, Unsent: r.Unsent, Changes: r.Changes, Was: r.Was, Becomes: r.Becomes, Reason: r.Reason}
 		if !yield(o, nil) {
 			return
 		}
@@ -323,6 +349,7 @@ func (s *Submitter) Summary(sub ledger.Submission) Report {
 		Reason: Reason(sub.Reason), Error: sub.Error, Remedy: sub.Remedy,
 		Counts: sub.Counts, OrgUnits: orgUnitCounts(sub.OrgUnitStates), IssuesTotal: sub.IssuesTotal,
 		Refused: []RefusedCell{}, Issues: []issue.Issue{}, Results: []OrgUnitResult{}, Rules: nonNil(factsOf(sub).Rules),
+		Changes: factsOf(sub).Changes, Mode: sub.Mode, ApprovedBy: sub.ApprovedBy,
 	}
 	for _, n := range sub.OrgUnitStates {
 		r.ResultsTotal += n
@@ -354,6 +381,7 @@ func ResultOf(sub ledger.Submission, o ledger.OrgUnitOutcome) OrgUnitResult {
 	r := OrgUnitResult{
 		OrgUnit: o.OrgUnit, State: o.State, Dropped: o.Dropped, Quarantined: o.Quarantined, Unchanged: o.Unchanged, Held: o.Held,
 		Accepted: o.Accepted, Refused: o.Refused, Unknown: o.Unknown, Unsent: o.Unsent, Reason: o.Reason,
+		Changes: o.Changes, Was: o.Was, Becomes: o.Becomes,
 	}
 	if sub.State == ledger.Held && r.State == "unsent" {
 		r.State, r.Held, r.Unsent = "held", r.Unsent, 0

@@ -1,11 +1,13 @@
 package orchestration
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -33,7 +35,7 @@ func (s *Submitter) sendStored(ctx context.Context, sub ledger.Submission) (*pau
 	if stale, err := s.isStale(ctx, sub); stale || err != nil {
 		return nil, err
 	}
-	if err := s.isDown(who.to.Name); err != nil {
+	if err := s.isDown(ctx, "DHIS2 "+who.to.Name); err != nil {
 		return pauseOf(err), nil
 	}
 	if err := s.Ledger.Advance(ctx, sub.ID, ledger.Sending, nil); err != nil {
@@ -43,11 +45,13 @@ func (s *Submitter) sendStored(ctx context.Context, sub ledger.Submission) (*pau
 		return nil, err
 	}
 	dialect := dhis2.Dialect(sub.Dialect)
-	if s.now().Sub(sub.PreparedAt) > askAgain {
+	// After a wait a question shows whether DHIS2 is there, so that no chunk is tried in vain, and lost, while it is not.
+	asks := sub.WaitingFor != "" || s.now().Sub(sub.PreparedAt) > askAgain
+	if asks {
 		calls := newEvidence(s.BodyLimit)
 		server, err := who.to.Client.Server(calls.call(ctx, "Ask DHIS2 "+who.to.Name+" for its version"))
 		s.contacted("DHIS2 "+who.to.Name, err)
-		s.noteDown(who.to.Name, err)
+		s.noteDown(ctx, "DHIS2 "+who.to.Name, err)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -65,7 +69,7 @@ func (s *Submitter) sendStored(ctx context.Context, sub ledger.Submission) (*pau
 	}
 	sending := &sending{
 		Submitter: s, submission: sub, who: who, dialect: dialect, sizer: s.sizer(who, dialect), until: s.now().Add(sendFor),
-		total: sub.Counts.Unsent + sub.Counts.Unknown,
+		answers: asks, total: sub.Counts.Unsent + sub.Counts.Unknown,
 	}
 	if err := sending.lineUp(ctx); err != nil {
 		return nil, err
@@ -79,7 +83,7 @@ const staleAfter = 24 * time.Hour
 // isStale begins a submission anew of which nothing was sent for a long time, as when nobody took it up after a crash: its
 // figures are old ones. What a person has approved goes as it was approved, and what was sent in part goes on.
 func (s *Submitter) isStale(ctx context.Context, sub ledger.Submission) (bool, error) {
-	if s.now().Sub(sub.PreparedAt) < staleAfter || s.Operation(sub.DataSet).Hold {
+	if s.now().Sub(sub.PreparedAt) < staleAfter || sub.ApprovedBy != "" {
 		return false, nil
 	}
 	chunks, err := s.Ledger.Chunks(ctx, sub.ID)
@@ -126,6 +130,8 @@ type sending struct {
 	until      time.Time
 	// queue are the spans that are left, the next one first.
 	queue []span
+	// answers says that DHIS2 answered a question when the turn began: what fails now may be the chunk's fault.
+	answers bool
 	// unknown counts the chunks in a row that ended unknown; open are those that wait for another try, and longest is how
 	// long at least.
 	unknown, open int
@@ -135,20 +141,28 @@ type sending struct {
 	moved         bool
 }
 
-// lineUp makes the queue of what is stored: first the chunks whose fate is open, then what was never sent.
+// lineUp makes the queue of what is stored: first the chunks whose fate is open, then what was never sent, and at the end the
+// chunks that failed again and again, those first that did so least.
 func (s *sending) lineUp(ctx context.Context) error {
 	chunks, err := s.Ledger.Chunks(ctx, s.submission.ID)
 	if err != nil {
 		return err
 	}
+	var poisoned []span
 	for i, c := range chunks {
-		if !c.State.Settled() {
-			s.queue = append(s.queue, span{Range: c.Range, chunk: &chunks[i]})
+		switch of := (span{Range: c.Range, chunk: &chunks[i]}); {
+		case c.State.Settled():
+		case c.Attempts >= hopeless:
+			poisoned = append(poisoned, of)
+		default:
+			s.queue = append(s.queue, of)
 		}
 	}
 	for _, r := range ledger.Remaining(s.submission.Parts, chunks) {
 		s.queue = append(s.queue, span{Range: r})
 	}
+	slices.SortStableFunc(poisoned, func(a, b span) int { return cmp.Compare(a.chunk.Attempts, b.chunk.Attempts) })
+	s.queue = append(s.queue, poisoned...)
 	return nil
 }
 
@@ -434,14 +448,15 @@ func (s *sending) send(ctx context.Context, chunk ledger.Chunk, text dhis2.Packe
 		return answered{chunk, ledger.Answer{Outcome: dhis2.Outcome{State: dhis2.Unsent}}, ended{err: err}}
 	}
 	sent := answered{chunk: chunk, answer: ledger.Answer{Outcome: o.After(chunk.Tried), Exchanges: calls.json()}}
-	sent.end = s.decide(chunk, text.Chunk, &sent.answer)
+	sent.end = s.decide(ctx, chunk, text.Chunk, &sent.answer)
 	s.tell(chunk, sent.answer.Outcome, time.Since(started))
 	return sent
 }
 
 // Bounds of patience with single chunks.
 const (
-	// hopeless is how many chunks in a row may end unknown before no other one is tried.
+	// hopeless is how many chunks in a row may end unknown before no other one is tried, and how often one may before all
+	// others are.
 	hopeless = 3
 	// raceTries is how often a chunk goes that DHIS2 refuses for its period alone, as it does when two first requests of
 	// a new period meet.
@@ -449,14 +464,14 @@ const (
 )
 
 // decide says how it goes on after a chunk, and what is booked of it.
-func (s *sending) decide(chunk ledger.Chunk, sent dhis2.Chunk, answer *ledger.Answer) ended {
+func (s *sending) decide(ctx context.Context, chunk ledger.Chunk, sent dhis2.Chunk, answer *ledger.Answer) ended {
 	o := &answer.Outcome
 	whole := chunk.To-chunk.From < 2 // a single org unit is not split
 	if o.Next == dhis2.Smaller && whole && !chunk.Tried && o.Wait == 0 {
 		*o = o.Final(sent) // too large for a proxy, and cannot be smaller
 	}
 	if o.Next == dhis2.Again && o.State == dhis2.StateRefused {
-		if chunk.Attempts >= raceTries {
+		if chunk.Attempts >= raceTries && chunk.Failure == o.Failure.Error() { // the tries before were not for an outage
 			o.Next = dhis2.GoOn
 		} else {
 			o.State, o.Refused = dhis2.Unsent, nil
@@ -471,7 +486,7 @@ func (s *sending) decide(chunk ledger.Chunk, sent dhis2.Chunk, answer *ledger.An
 	case o.Next == dhis2.StopDataSet:
 		return ended{after: stop, failure: &failure{state: ledger.Refused, reason: NothingAccepted, text: refusedText(*o), remedy: refusedRemedy(*o)}}
 	case o.Next == dhis2.StopRun:
-		s.noteDown(s.who.to.Name, o.Failure)
+		s.noteDown(ctx, "DHIS2 "+s.who.to.Name, errorOf(o.Failure))
 		s.last = o.Failure
 		return ended{after: later}
 	case o.Next == dhis2.Smaller && !whole:
@@ -487,8 +502,8 @@ func (s *sending) decide(chunk ledger.Chunk, sent dhis2.Chunk, answer *ledger.An
 	if o.State == dhis2.Unknown {
 		s.unknown++
 	}
-	// DHIS2 answered, so the trouble may be with this chunk, and the others go on; where it did not, it is away.
-	answered := o.Failure.Status == http.StatusOK || o.Failure.Status == http.StatusConflict
+	// Where DHIS2 answers, the trouble may be with this chunk, and the others go on; where it does not, it is away.
+	answered := o.Failure.Status == http.StatusOK || o.Failure.Status == http.StatusConflict || s.answers && o.State == dhis2.Unknown
 	if answered && s.unknown < hopeless && !answer.Split {
 		return ended{after: goOn}
 	}

@@ -181,7 +181,7 @@ func (s *Service) keepHouse(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-free.C:
-			if err := errors.Join(s.engine.Free(ctx), s.engine.Attend(ctx)); err != nil && ctx.Err() == nil {
+			if err := errors.Join(s.engine.Free(ctx), s.engine.Attend(ctx), s.engine.Hasten(ctx)); err != nil && ctx.Err() == nil {
 				s.logger().WithError(err).Error("the jobs could not be looked after")
 			}
 		case <-thin.C:

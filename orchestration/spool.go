@@ -9,32 +9,32 @@ import (
 	"os"
 	"slices"
 
+	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/mapping"
 )
 
-// spool gathers the cells of a month by org unit, in a temporary file, so that memory does not grow with the month.
-// Org units normally come one after the other; one that comes back is put together again.
+// spool gathers records of a month by org unit, in a temporary file, so that memory does not grow with the month. Org units
+// normally come one after the other; one that comes back is put together again.
 type spool struct {
 	*packer
 
 	file    *os.File
 	size    int64
 	pending map[string]*pending
-	current *pending // the one of the last cell
+	current *pending // the one of the last record
 	held    int      // bytes in pending
-	// segments are where the cells of an org unit lie in the file.
+	// segments are where the records of an org unit lie in the file.
 	segments map[string][]segment
-	cells    []mapping.Cell
 	window   window
 }
 
-// pending is the cells of an org unit that are not in the file yet.
+// pending is the records of an org unit that are not in the file yet.
 type pending struct {
 	orgUnit string
 	packed  []byte
 }
 
-const pendingSize = 128 // what one takes beside its cells
+const pendingSize = 128 // what one takes beside its records
 
 type segment struct {
 	offset int64
@@ -70,41 +70,24 @@ func closeFile(file *os.File) {
 
 func (s *spool) close() { closeFile(s.file) }
 
-func (s *spool) add(c *mapping.Cell) error {
+// add takes a record of an org unit, which write appends.
+func (s *spool) add(orgUnit string, write func(b []byte) []byte) error {
 	p := s.current
-	if p == nil || p.orgUnit != c.OrgUnit {
-		if p = s.pending[c.OrgUnit]; p == nil {
-			p = &pending{orgUnit: c.OrgUnit}
-			s.pending[c.OrgUnit] = p
-			s.held += len(c.OrgUnit) + pendingSize
+	if p == nil || p.orgUnit != orgUnit {
+		if p = s.pending[orgUnit]; p == nil {
+			p = &pending{orgUnit: orgUnit}
+			s.pending[orgUnit] = p
+			s.held += len(orgUnit) + pendingSize
 		}
 		s.current = p
 	}
-	b, before := p.packed, len(p.packed)
-	b = s.text(b, c.DataElement)
-	b = s.text(b, c.CategoryOptionCombo)
-	b = s.text(b, c.AttributeOptionCombo)
-	b = s.text(b, c.Comment)
-	b = s.text(b, string(c.Fault))
-	b = s.text(b, c.Found)
-	b = s.text(b, unless(c.FromOrgUnit, c.OrgUnit))
-	b = s.text(b, unless(c.FromElement, c.DataElement))
-	b = binary.AppendUvarint(b, uint64(c.Value-mapping.Unread)) //nolint:gosec // nothing is below Unread
-	b = binary.AppendUvarint(b, uint64(c.Index))                //nolint:gosec // nor is a place below zero
-	p.packed = b
-	s.held += len(b) - before
+	before := len(p.packed)
+	p.packed = write(p.packed)
+	s.held += len(p.packed) - before
 	if s.held < spoolBuffer {
 		return nil
 	}
 	return s.flush()
-}
-
-// unless gives a text, or nothing where it is the same as the other one.
-func unless(text, same string) string {
-	if text == same {
-		return ""
-	}
-	return text
 }
 
 // flush writes down what is pending, one segment an org unit.
@@ -115,7 +98,7 @@ func (s *spool) flush() error {
 		if _, err := out.Write(b); err != nil {
 			return fmt.Errorf("write the spool file: %w", err)
 		}
-		s.segments[orgUnit] = append(s.segments[orgUnit], segment{offset: s.size, length: int32(len(b))}) //nolint:gosec // at most spoolBuffer and a cell
+		s.segments[orgUnit] = append(s.segments[orgUnit], segment{offset: s.size, length: int32(len(b))}) //nolint:gosec // at most spoolBuffer and a record
 		s.size += int64(len(b))
 	}
 	clear(s.pending)
@@ -126,50 +109,112 @@ func (s *spool) flush() error {
 	return nil
 }
 
-// orgUnits gives each org unit and its cells, in the order of their ids. The cells are good until the next one.
-func (s *spool) orgUnits(yield func(orgUnit string, cells []mapping.Cell) error) error {
+// orgUnits gives the ids of the org units in their order. Nothing may be added afterwards.
+func (s *spool) orgUnits() ([]string, error) {
 	if err := s.flush(); err != nil {
-		return err
+		return nil, err
 	}
-	for _, orgUnit := range slices.Sorted(maps.Keys(s.segments)) {
-		cells, err := s.read(orgUnit)
+	return slices.Sorted(maps.Keys(s.segments)), nil
+}
+
+// read reads the records of an org unit, one after the other, in the order in which they were added.
+func (s *spool) read(orgUnit string, record func(u *unpacker)) error {
+	for _, at := range s.segments[orgUnit] {
+		packed, err := s.window.at(s.file, at.offset, int(at.length))
 		if err != nil {
 			return err
 		}
-		if err := yield(orgUnit, cells); err != nil {
-			return err
+		u := unpacker{packer: s.packer, b: packed}
+		for len(u.b) > 0 {
+			record(&u)
+		}
+		if u.err != nil {
+			return u.err
 		}
 	}
 	return nil
 }
 
-func (s *spool) read(orgUnit string) ([]mapping.Cell, error) {
-	s.cells = s.cells[:0]
-	for _, at := range s.segments[orgUnit] {
-		packed, err := s.window.at(s.file, at.offset, int(at.length))
-		if err != nil {
-			return nil, err
-		}
-		u := unpacker{packer: s.packer, b: packed}
-		for len(u.b) > 0 {
-			c := mapping.Cell{OrgUnit: orgUnit}
-			c.DataElement = u.text()
-			c.CategoryOptionCombo = u.text()
-			c.AttributeOptionCombo = u.text()
-			c.Comment = u.text()
-			c.Fault = mapping.Fault(u.text())
-			c.Found = u.text()
-			c.FromOrgUnit = cmp.Or(u.text(), c.OrgUnit)
-			c.FromElement = cmp.Or(u.text(), c.DataElement)
-			c.Value = int64(u.number()) + mapping.Unread //nolint:gosec // as it was written
-			c.Index = int(u.number())                    //nolint:gosec // as it was written
-			s.cells = append(s.cells, c)
-		}
-		if u.err != nil {
-			return nil, u.err
-		}
+// cellSpool gathers the cells of a month.
+type cellSpool struct {
+	*spool
+
+	cells []mapping.Cell
+}
+
+func (s *cellSpool) add(c *mapping.Cell) error {
+	return s.spool.add(c.OrgUnit, func(b []byte) []byte {
+		b = s.text(b, c.DataElement)
+		b = s.text(b, c.CategoryOptionCombo)
+		b = s.text(b, c.AttributeOptionCombo)
+		b = s.text(b, c.Comment)
+		b = s.text(b, string(c.Fault))
+		b = s.text(b, c.Found)
+		b = s.text(b, unless(c.FromOrgUnit, c.OrgUnit))
+		b = s.text(b, unless(c.FromElement, c.DataElement))
+		b = binary.AppendUvarint(b, uint64(c.Value-mapping.Unread)) //nolint:gosec // nothing is below Unread
+		return binary.AppendUvarint(b, uint64(c.Index))             //nolint:gosec // nor is a place below zero
+	})
+}
+
+// unless gives a text, or nothing where it is the same as the other one.
+func unless(text, same string) string {
+	if text == same {
+		return ""
 	}
-	return s.cells, nil
+	return text
+}
+
+// of gives the cells of an org unit. They are good until the next one.
+func (s *cellSpool) of(orgUnit string) ([]mapping.Cell, error) {
+	s.cells = s.cells[:0]
+	err := s.read(orgUnit, func(u *unpacker) {
+		c := mapping.Cell{OrgUnit: orgUnit}
+		c.DataElement = u.text()
+		c.CategoryOptionCombo = u.text()
+		c.AttributeOptionCombo = u.text()
+		c.Comment = u.text()
+		c.Fault = mapping.Fault(u.text())
+		c.Found = u.text()
+		c.FromOrgUnit = cmp.Or(u.text(), c.OrgUnit)
+		c.FromElement = cmp.Or(u.text(), c.DataElement)
+		c.Value = int64(u.number()) + mapping.Unread //nolint:gosec // as it was written
+		c.Index = int(u.number())                    //nolint:gosec // as it was written
+		s.cells = append(s.cells, c)
+	})
+	return s.cells, err
+}
+
+// heldSpool gathers what DHIS2 holds of a month.
+type heldSpool struct {
+	*spool
+
+	cells []cell
+}
+
+func (s *heldSpool) add(v *dhis2.StoredValue) error {
+	return s.spool.add(v.OrgUnit, func(b []byte) []byte {
+		b = s.text(b, v.AttributeOptionCombo)
+		b = s.text(b, v.DataElement)
+		b = s.text(b, v.CategoryOptionCombo)
+		b = s.text(b, v.Value)
+		b = s.text(b, v.Comment)
+		b = s.text(b, v.StoredBy)
+		return s.text(b, v.LastUpdated)
+	})
+}
+
+// of gives what DHIS2 holds of an org unit, in the order of cells. It is good until the next one.
+func (s *heldSpool) of(orgUnit string) ([]cell, error) {
+	s.cells = s.cells[:0]
+	err := s.read(orgUnit, func(u *unpacker) {
+		s.cells = append(s.cells, cell{
+			attributeOptionCombo: u.text(), dataElement: u.text(), categoryOptionCombo: u.text(),
+			value: u.text(), comment: u.text(), storedBy: u.text(), updated: u.text(),
+		})
+	})
+	slices.SortFunc(s.cells, compareCells)
+	return s.cells, err
 }
 
 // window reads parts of a file that mostly follow each other, many of them at once.

@@ -25,24 +25,27 @@ func aCell(orgUnit, element string, value int64) mapping.Cell {
 // spooled puts cells in a spool and reads them back.
 func spooled(t *testing.T, cells []mapping.Cell) (orgUnits []string, back map[string][]mapping.Cell) {
 	t.Helper()
-	s, err := newSpool(t.TempDir())
+	file, err := newSpool(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.close()
+	defer file.close()
+	s := cellSpool{spool: file}
 	for i := range cells {
 		if err := s.add(&cells[i]); err != nil {
 			t.Fatal(err)
 		}
 	}
 	back = map[string][]mapping.Cell{}
-	err = s.orgUnits(func(orgUnit string, cells []mapping.Cell) error {
-		orgUnits = append(orgUnits, orgUnit)
-		back[orgUnit] = slices.Clone(cells)
-		return nil
-	})
-	if err != nil {
+	if orgUnits, err = s.orgUnits(); err != nil {
 		t.Fatal(err)
+	}
+	for _, orgUnit := range orgUnits {
+		cells, err := s.of(orgUnit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back[orgUnit] = slices.Clone(cells)
 	}
 	return orgUnits, back
 }
@@ -103,8 +106,7 @@ func TestSpoolLeavesNoFileBehind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := aCell("a", "e", 1)
-	if err := s.add(&c); err != nil {
+	if err := s.add("a", func(b []byte) []byte { return s.text(b, "text") }); err != nil {
 		t.Fatal(err)
 	}
 	s.close()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/issue"
 	"github.com/cht-dhis2/mediator/internal/ledger"
 )
@@ -47,6 +48,11 @@ func (s *Submitter) finish(ctx context.Context, id string, f *failure) error {
 	if err != nil {
 		return err
 	}
+	if f == nil && sub.Counts.Accepted == 0 && sub.Counts.Refused > 0 {
+		if f, err = s.locked(ctx, id); err != nil {
+			return err
+		}
+	}
 	end := endOf(sub.Counts, f)
 	if sub.NotKept > 0 {
 		end.Issues = append(end.Issues, issue.Issue{
@@ -56,6 +62,30 @@ func (s *Submitter) finish(ctx context.Context, id string, f *failure) error {
 		})
 	}
 	return s.Ledger.Finish(ctx, id, end, s.jobs.next(concludeStep))
+}
+
+// locked says that DHIS2 refused everything that was sent, as the period is locked; nil where it is not so. What differs is
+// among the refused cells, for a lock exception.
+func (s *Submitter) locked(ctx context.Context, id string) (*failure, error) {
+	var first *ledger.RefusedCell
+	for c, err := range s.Ledger.Refused(ctx, id) {
+		if err != nil {
+			return nil, err
+		}
+		if !dhis2.Locks(c.Code) {
+			return nil, nil
+		}
+		if first == nil {
+			first = &c
+		}
+	}
+	if first == nil {
+		return nil, nil
+	}
+	return &failure{
+		state: ledger.Refused, reason: NothingAccepted, remedy: first.Remedy,
+		text: fmt.Sprintf("DHIS2 takes nothing of this period now: %s: %s", first.Code, first.Reason),
+	}, nil
 }
 
 // endOf says how a submission ends. What ended it early weighs most, then what stayed behind.
@@ -68,7 +98,7 @@ func endOf(c ledger.Counts, f *failure) ledger.End {
 	}
 	behind := c.Refused + c.Quarantined
 	switch {
-	case c.Accepted > 0 && behind > 0:
+	case c.Accepted+c.Unchanged > 0 && behind > 0:
 		return ledger.End{State: ledger.PartlyAccepted, Reason: string(LeftBehind)}
 	case behind > 0:
 		return ledger.End{State: ledger.Refused, Reason: string(NothingAccepted)}
@@ -332,7 +362,7 @@ func (s *Submitter) Approve(ctx context.Context, id, by string) error {
 		return err
 	}
 	s.log(id, sub.Key).WithField("requested_by", by).Info("held submission is approved")
-	return s.Ledger.Advance(ctx, id, ledger.Ready, s.jobs.next(sendStep))
+	return s.Ledger.Approve(ctx, id, by, s.jobs.next(sendStep))
 }
 
 // Reject ends a held submission. Nothing of it is sent.

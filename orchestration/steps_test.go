@@ -138,3 +138,25 @@ func TestASubmissionThatIsSentIsNotRejectedAnyMore(t *testing.T) {
 		t.Errorf("%s, %v", sub.State, err)
 	}
 }
+
+func TestACancelledSubmissionDoesNotWaitForItsCHT(t *testing.T) {
+	b := newBench(t, "2.43.1")
+	b.cht.Fail(sandbox.Fault{Kind: sandbox.Latency, Delay: time.Hour, Path: "/api/v2/export"})
+	start(t, NewService(b.Submitter))
+	first := b.begin(t).ID
+	other := b.request()
+	other.Period = "202608" // which waits for its turn to read
+	second, _, err := b.Begin(t.Context(), other, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, b.Submitter, first, func(s ledger.Submission) bool { return s.State == ledger.Preparing })
+	for _, id := range []string{second.ID, first} {
+		if err := b.Cancel(t.Context(), id, "a clerk"); err != nil {
+			t.Fatal(err)
+		}
+		if sub := until(t, b.Submitter, id, ends); sub.State != ledger.Cancelled || sub.Error != "stopped by a clerk" {
+			t.Errorf("%s %s", sub.State, sub.Error)
+		}
+	}
+}

@@ -13,22 +13,37 @@ import (
 type storeMetrics struct {
 	schedule                                    *Scheduler
 	up, size, queued, waiting, outbox, age, due *prometheus.Desc
+	// limit and inUse are by what there is a limit of.
+	limit, inUse map[string]*prometheus.Desc
 }
+
+// The metrics of limits, by what they are limits of. Each package tells of its own.
+const (
+	LimitMetric = namespace + "_limit"
+	LimitHelp   = "How much there may be of something, as the settings say."
+	InUseMetric = namespace + "_in_use"
+	InUseHelp   = "How much of what has a limit is in use."
+)
 
 // NewStoreMetrics makes the metrics of what waits in the store of a schedule.
 func NewStoreMetrics(s *Scheduler) prometheus.Collector {
 	describe := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(namespace+"_"+name, help, labels, nil)
 	}
+	limit, inUse := map[string]*prometheus.Desc{}, map[string]*prometheus.Desc{}
+	for _, of := range []string{"store_bytes", "queue", "readers"} {
+		limit[of] = prometheus.NewDesc(LimitMetric, LimitHelp, nil, prometheus.Labels{"of": of})
+		inUse[of] = prometheus.NewDesc(InUseMetric, InUseHelp, nil, prometheus.Labels{"of": of})
+	}
 	return &storeMetrics{
-		schedule: s,
-		up:       describe("store_up", "1 where the store can be read."),
-		size:     describe("store_bytes", "Size of the store on disk."),
-		queued:   describe("submissions_unfinished", "Submissions that have not ended, by their state.", "state"),
-		waiting:  describe("submissions_waiting", "Submissions that wait for a server."),
-		outbox:   describe("outbox_letters", "Reports and notices that are not delivered yet, or that nobody takes.", "state"),
-		age:      describe("outbox_oldest_seconds", "Age of the oldest report or notice that waits."),
-		due:      describe("periods", "Periods of the schedule that are due, and those that are overdue.", "state"),
+		schedule: s, limit: limit, inUse: inUse,
+		up:      describe("store_up", "1 where the store can be read."),
+		size:    describe("store_bytes", "Size of the store on disk."),
+		queued:  describe("submissions_unfinished", "Submissions that have not ended, by their state.", "state"),
+		waiting: describe("submissions_waiting", "Submissions that wait for a server."),
+		outbox:  describe("outbox_letters", "Reports and notices that are not delivered yet, or that nobody takes.", "state"),
+		age:     describe("outbox_oldest_seconds", "Age of the oldest report or notice that waits."),
+		due:     describe("periods", "Periods of the schedule that are due, and those that are overdue.", "state"),
 	}
 }
 
@@ -36,6 +51,10 @@ func NewStoreMetrics(s *Scheduler) prometheus.Collector {
 func (m *storeMetrics) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{m.up, m.size, m.queued, m.waiting, m.outbox, m.age, m.due} {
 		to <- d
+	}
+	for of := range m.limit {
+		to <- m.limit[of]
+		to <- m.inUse[of]
 	}
 }
 
@@ -57,11 +76,22 @@ func (m *storeMetrics) Collect(to chan<- prometheus.Metric) {
 	}
 	gauge(m.up, 1)
 	gauge(m.size, float64(size))
+	bounded := func(of string, limit, inUse float64) {
+		gauge(m.limit[of], limit)
+		gauge(m.inUse[of], inUse)
+	}
+	queue, bytes := l.Limits()
+	if bytes > 0 {
+		bounded("store_bytes", float64(bytes), float64(size))
+	}
+	reading, readers := m.schedule.Reading()
+	bounded("readers", float64(readers), float64(reading))
 	if states, waiting, err := l.Unfinished(ctx); err == nil {
 		for _, state := range []ledger.State{ledger.Queued, ledger.Preparing, ledger.Held, ledger.Ready, ledger.Sending} {
 			gauge(m.queued, float64(states[state]), string(state))
 		}
 		gauge(m.waiting, float64(waiting))
+		bounded("queue", float64(queue), float64(states[ledger.Queued]))
 	}
 	if backlog, err := l.Backlog(ctx); err == nil {
 		gauge(m.outbox, float64(backlog.Waiting), "waiting")

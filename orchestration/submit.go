@@ -54,6 +54,8 @@ type DataSet struct {
 	Rules       mapping.Rules
 	// ChunkValues is how many values go in one request; 0 leaves it to the dialect.
 	ChunkValues int
+	// Compare says how differences are found and treated.
+	Compare Compare
 	// Operation is how the configuration file runs it; the console may say otherwise.
 	Operation Operation
 }
@@ -69,6 +71,10 @@ type Request struct {
 	OrgUnits []string
 	// DryRun lets DHIS2 check and store nothing.
 	DryRun bool
+	// Mode is what is sent.
+	Mode ledger.Mode
+	// Compare lets Prepare leave in the plan only what differs.
+	Compare bool
 	// RequestedBy is who asks, for the report.
 	RequestedBy string
 	// Transaction is OpenHIM's transaction that brought the request, Parent the one that it runs again; both may be empty.
@@ -90,6 +96,10 @@ type Submitter struct {
 	SpoolDir string
 	// Wait is how long a command waits in all for a server that is away, or for an outcome that nobody knows.
 	Wait time.Duration
+	// LongestPause is how long the pauses between two tries of a server that is away may grow; 0 is 15 minutes.
+	LongestPause time.Duration
+	// Readers is how many months are read at one time, each of another source; 0 is 3.
+	Readers int
 	// BodyLimit is how many bytes of a body are kept as evidence; 0 is 8 KiB.
 	BodyLimit int
 	// Now gives the time; nil is time.Now.
@@ -107,7 +117,7 @@ type Submitter struct {
 	Told func(ctx context.Context, c Conclusion) ([]ledger.Letter, error)
 
 	mu sync.Mutex
-	// down are the destinations that nobody asks before the time given.
+	// down are the servers that refused the account or are none, by names such as "DHIS2 national".
 	down map[string]downed
 	// sizers remember how large a request each destination takes well.
 	sizers map[string]*sizer
@@ -279,11 +289,11 @@ func (s *Submitter) Begin(ctx context.Context, r Request, next ledger.Next) (sub
 	}
 	sub, began, err = s.Ledger.Begin(ctx, ledger.Request{
 		Key:         ledger.Key{DHIS2: who.set.DHIS2, DataSet: r.DataSet, Period: period, CHT: r.CHT},
-		AskedPeriod: r.Period, OrgUnits: r.OrgUnits, DryRun: r.DryRun, RequestedBy: r.RequestedBy, Transaction: r.Transaction,
+		AskedPeriod: r.Period, OrgUnits: r.OrgUnits, DryRun: r.DryRun, Mode: r.Mode, RequestedBy: r.RequestedBy, Transaction: r.Transaction,
 	}, both(s.jobs.next(prepareStep), next))
-	if errors.Is(err, ledger.ErrOtherOrgUnits) {
+	if errors.Is(err, ledger.ErrOther) {
 		err = &NotNowError{
-			What:   fmt.Sprintf("%s of data set %s from CHT %s is being sent for other org units", period, r.DataSet, r.CHT),
+			What:   fmt.Sprintf("%s of data set %s from CHT %s is being sent for other org units, or in another way", period, r.DataSet, r.CHT),
 			Remedy: "ask again when that submission has ended, or cancel it",
 		}
 	}
@@ -304,7 +314,8 @@ func (s *Submitter) hurry(ctx context.Context, sub ledger.Submission) error {
 	if sub.WaitingFor == "" {
 		return nil
 	}
-	s.tryAgain(sub.DHIS2)
+	s.tryAgain("DHIS2 " + sub.DHIS2)
+	s.tryAgain("CHT " + sub.CHT)
 	return s.jobs.insert(ctx, s.Ledger, sub)
 }
 

@@ -161,7 +161,8 @@ func requestOf(sub ledger.Submission) *openhim.Request {
 		CHT      string   `json:"cht"`
 		OrgUnits []string `json:"org_units,omitempty"`
 		DryRun   bool     `json:"dry_run,omitempty"`
-	}{sub.DataSet, sub.Period.String(), sub.CHT, sub.OrgUnits, sub.DryRun})
+		Full     bool     `json:"full,omitempty"`
+	}{sub.DataSet, sub.Period.String(), sub.CHT, sub.OrgUnits, sub.DryRun, sub.Mode == ledger.ModeFull})
 	return &openhim.Request{
 		Method: http.MethodPost, Path: "/cht-dhis2/submissions", Headers: contentType(), Body: string(body), Timestamp: openhim.At(sub.CreatedAt),
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/cht"
@@ -20,8 +21,11 @@ type pause struct {
 	least, spent time.Duration
 	// passes says that it may pass by itself, moved that the step got somewhere before.
 	passes, moved bool
-	// source says that it is the CHT that is waited for, room that it is room for temporary files, not DHIS2.
-	source, room bool
+	// source says that it is the CHT that is waited for, room that it is room for temporary files, ours that it is a fault of
+	// the mediator's, not DHIS2.
+	source, room, ours bool
+	// turn says that it is another source's submission.
+	turn bool
 }
 
 // waitsFor says for whom a submission waits, and why.
@@ -29,6 +33,10 @@ func (p *pause) waitsFor(key ledger.Key) string {
 	switch {
 	case p.room:
 		return "room on the disk: " + p.text
+	case p.turn:
+		return "its turn: " + p.text
+	case p.ours:
+		return "a fault of the mediator to be mended: " + p.text
 	case p.source:
 		return "CHT " + key.CHT + ": " + p.text
 	}
@@ -61,18 +69,23 @@ func mayPass(err error) bool {
 // The pauses of the service.
 const (
 	firstPause = 5 * time.Second
-	// longestPause is between two tries of a server that is away, mendingPause the least for what a person has to mend:
-	// to ask more often might lock an account.
-	longestPause = 15 * time.Minute
-	mendingPause = 15 * time.Minute
-	// wantedPause is the least for that where a person asks for it.
-	wantedPause = time.Minute
+	// usualLongest is the longest between two tries of a server that is away, unless set otherwise.
+	usualLongest = 15 * time.Minute
+	// mendingPause is the least for what a person has to mend; see down.go.
+	mendingPause = 16 * time.Minute
 )
 
 // grown is the pause after a server was away for so long: half as long again, within bounds, and not the same for all.
-func grown(away time.Duration) time.Duration {
-	wait := min(max(away/2, firstPause), longestPause)
-	return wait - wait/10 + rand.N(wait/5)
+func grown(away, longest time.Duration) time.Duration {
+	wait := min(max(away/2, firstPause), longest)
+	return wait - rand.N(wait/5)
+}
+
+func (s *Submitter) longestPause() time.Duration {
+	if s.LongestPause > 0 {
+		return s.LongestPause
+	}
+	return usualLongest
 }
 
 // waits writes down what the service waits for, and says how long. At the end of the submission's window it gives up, and
@@ -87,12 +100,12 @@ func (s *Submitter) waits(ctx context.Context, id string, p *pause) (time.Durati
 		return 0, s.finish(ctx, id, &p.failure)
 	}
 	since := now
-	if sub.WaitingFor != "" && !p.moved {
+	if who, _, _ := strings.Cut(why, ":"); strings.HasPrefix(sub.WaitingFor, who+":") && !p.moved && sub.WaitingSince.Before(now) {
 		since = sub.WaitingSince
 	}
-	wait := max(p.least, grown(now.Sub(since)))
+	wait := max(p.least, grown(now.Sub(since), s.longestPause()))
 	if !p.passes {
-		wait = max(wait, mendingPause)
+		wait = max(wait, mendingPause+rand.N(mendingPause/10))
 	}
 	if p.moved {
 		if err := s.Ledger.Waiting(ctx, id, ""); err != nil {
@@ -166,49 +179,4 @@ func (p *patience) pause(ctx context.Context, least time.Duration, why string) b
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// downed is a destination that nobody asks before a time, since when, and why.
-type downed struct {
-	since, until time.Time
-	err          error
-}
-
-// isDown gives why a DHIS2 is not asked now; nil where it is.
-func (s *Submitter) isDown(destination string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if d, ok := s.down[destination]; ok && s.now().Before(d.until) {
-		return d.err
-	}
-	return nil
-}
-
-// tryAgain lets a DHIS2 be asked although it is down, as a person wants it now and may have mended the account; not more
-// often than an account bears.
-func (s *Submitter) tryAgain(destination string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if d, ok := s.down[destination]; ok && s.now().Sub(d.since) >= wantedPause {
-		delete(s.down, destination)
-	}
-}
-
-// noteDown remembers that a DHIS2 refused the account or is none at all. To ask again for each source would lock the
-// account. A command does not ask again in its life, the service after a while.
-func (s *Submitter) noteDown(destination string, err error) {
-	var known *dhis2.Error
-	if !errors.As(err, &known) || known.Kind != dhis2.Credentials && known.Kind != dhis2.Unusable {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.down == nil {
-		s.down = map[string]downed{}
-	}
-	d := downed{since: s.now(), until: s.now().Add(never), err: err}
-	if s.serving {
-		d.until = s.now().Add(mendingPause - time.Second)
-	}
-	s.down[destination] = d
 }

@@ -1,11 +1,11 @@
 package orchestration
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/sandbox"
 )
 
@@ -23,29 +23,8 @@ func (b *bench) clocked(t *testing.T) *time.Time {
 // how long at most. The clock is moved on instead of waiting.
 func (b *bench) serves(t *testing.T, clock *time.Time, id string, long time.Duration) (waits int, longest time.Duration) {
 	t.Helper()
-	for end := clock.Add(long); clock.Before(end); {
-		sub, err := b.Ledger.Submission(t.Context(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if sub.State.Ended() || sub.State == ledger.Held {
-			return waits, longest
-		}
-		p, err := b.step(t.Context(), id, stepOf(sub.State))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if p == nil {
-			continue
-		}
-		wait, err := b.waits(t.Context(), id, p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		waits, longest = waits+1, max(longest, wait)
-		*clock = clock.Add(wait)
-	}
-	return waits, longest
+	pauses := b.works(t, clock, id, clock.Add(long), nil)
+	return len(pauses), slices.Max(append(pauses, 0))
 }
 
 func TestTheServiceAsksAServerThatStaysAwayLessAndLessOften(t *testing.T) {

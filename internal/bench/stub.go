@@ -23,22 +23,36 @@ const (
 )
 
 // stub serves a CHT and a DHIS2 on one loopback port, prints its address and ends with its standard input.
+//
+// The path /set says what the stubs hold: changed=N lets the CHT say one more in every N-th value, 0 in none; holds=true lets
+// the DHIS2 hold the month, as it is before such a change, and otherwise it holds nothing.
 func stub(orgUnits, elements int) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	plain := month(orgUnits, elements)
-	var packed bytes.Buffer
-	packer, _ := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
-	_, _ = packer.Write(plain)
-	_ = packer.Close()
-
 	mux := http.NewServeMux()
+	var plain, packed, held []byte
+	set := func(changed int, holds bool) {
+		plain, held = month(orgUnits, elements, changed), packedValues(0, 0)
+		packed = pack(plain)
+		if holds {
+			held = packedValues(orgUnits, elements)
+		}
+	}
+	set(0, false)
+	mux.HandleFunc("GET /set", func(w http.ResponseWriter, r *http.Request) {
+		changed, _ := strconv.Atoi(r.FormValue("changed"))
+		set(changed, r.FormValue("holds") == "true")
+	})
+	mux.HandleFunc("GET /api/dataValueSets", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json;charset=UTF-8")
+		_, _ = w.Write(held)
+	})
 	mux.HandleFunc("GET /api/v2/export/dhis", func(w http.ResponseWriter, r *http.Request) {
 		body := plain
 		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
-			body = packed.Bytes()
+			body = packed
 			w.Header().Set("Content-Encoding", "gzip")
 		}
 		w.Header().Set("Content-Type", "application/json; charset=utf-8")
@@ -48,6 +62,7 @@ func stub(orgUnits, elements int) error {
 	for path, answer := range map[string]any{
 		"GET /api/deploy-info": map[string]any{"version": "5.2.0"},
 		"GET /api/v1/settings": map[string]any{"dhis_data_sets": []any{map[string]any{"id": benchSet}}},
+		"GET /api/me":          map[string]any{"username": "bench", "organisationUnits": []any{map[string]any{"id": "OuB00000000"}}},
 		"GET /api/system/info": map[string]any{"version": "2.43.1", "calendar": "iso8601"},
 		"GET /api/dataSets/" + benchSet: map[string]any{
 			"id": benchSet, "name": "Bench", "periodType": "Monthly", "access": map[string]any{"data": map[string]any{"write": true}},
@@ -99,8 +114,35 @@ func answerJSON(w http.ResponseWriter, answer any) {
 	_ = json.NewEncoder(w).Encode(answer)
 }
 
+func pack(text []byte) []byte {
+	var packed bytes.Buffer
+	packer, _ := gzip.NewWriterLevel(&packed, gzip.BestSpeed)
+	_, _ = packer.Write(text)
+	_ = packer.Close()
+	return packed.Bytes()
+}
+
+func valueOf(orgUnit, element int) int { return 1 + (orgUnit*7+element*13)%97 }
+
+// packedValues is what a DHIS2 2.43 holds of the month, as it answers a read.
+func packedValues(orgUnits, elements int) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, `{"dataSet":%q,"period":%q,"dataValues":[`, benchSet, benchPeriod)
+	for o := range orgUnits {
+		for e := range elements {
+			if o+e > 0 {
+				b.WriteByte(',')
+			}
+			fmt.Fprintf(&b, `{"dataElement":"DeB%08d","orgUnit":"OuB%08d","categoryOptionCombo":"HllvX50cXC0","attributeOptionCombo":"HllvX50cXC0","value":"%d",`+
+				`"storedBy":"bench","created":"2026-10-05T09:38:09.574+0000","lastUpdated":"2026-10-05T09:38:09.574+0000"}`, e, o, valueOf(o, e))
+		}
+	}
+	b.WriteString("]}")
+	return pack(b.Bytes())
+}
+
 // month is an export in the form of CHT's, with a few fields more than DHIS2 takes, as real ones have.
-func month(orgUnits, elements int) []byte {
+func month(orgUnits, elements, changed int) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, `{"dataSet":%q,"completeDate":"2026-11-22","period":%q,"dataValues":[`, benchSet, benchPeriod)
 	for o := range orgUnits {
@@ -108,7 +150,11 @@ func month(orgUnits, elements int) []byte {
 			if o+e > 0 {
 				b.WriteByte(',')
 			}
-			fmt.Fprintf(&b, `{"dataElement":"DeB%08d","orgUnit":"OuB%08d","projectCode":"benchmark-0000001","value":%d}`, e, o, 1+(o*7+e*13)%97)
+			value := valueOf(o, e)
+			if changed > 0 && (o*elements+e)%changed == 0 {
+				value++
+			}
+			fmt.Fprintf(&b, `{"dataElement":"DeB%08d","orgUnit":"OuB%08d","projectCode":"benchmark-0000001","value":%d}`, e, o, value)
 		}
 	}
 	b.WriteString("]}")

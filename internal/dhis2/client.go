@@ -23,6 +23,8 @@ import (
 // whole body: a transport.Client, or what stands in for it.
 type Caller interface {
 	Do(request *http.Request, again func(try int, response *http.Response, body []byte, err error) (time.Duration, bool)) (*http.Response, []byte, error)
+	// Stream leaves the body of a 200 unread in the response.
+	Stream(request *http.Request, again func(try int, response *http.Response, body []byte, err error) (time.Duration, bool)) (*http.Response, []byte, error)
 }
 
 // Client calls one DHIS2. It may be used by several goroutines; of their imports one is in flight at a time, as a
@@ -115,6 +117,9 @@ type DataSet struct {
 	DefaultCombo string
 	// AttributeOptionCombos are the combos of a set that has categories of its own, empty where it uses the default.
 	AttributeOptionCombos []string
+	// NoZeros are the data elements of which a server up to 2.42 keeps no zero: zero is not significant, and they are not
+	// averaged. Nil is none.
+	NoZeros map[string]bool
 }
 
 // DataSet reads a data set. One that is unknown, or that the account may not read, which DHIS2 tells apart from no
@@ -137,8 +142,15 @@ func (c *Client) DataSet(ctx context.Context, id string) (DataSet, error) {
 				ID string `json:"id"`
 			} `json:"categoryOptionCombos"`
 		} `json:"categoryCombo"`
+		Elements []struct {
+			DataElement struct {
+				ID              string `json:"id"`
+				ZeroSignificant bool   `json:"zeroIsSignificant"`
+				Aggregation     string `json:"aggregationType"`
+			} `json:"dataElement"`
+		} `json:"dataSetElements"`
 	}
-	path := "/api/dataSets/" + url.PathEscape(id) + "?fields=id,name,periodType,expiryDays,access[data],categoryCombo[id,isDefault,categoryOptionCombos[id]]"
+	path := "/api/dataSets/" + url.PathEscape(id) + "?fields=id,name,periodType,expiryDays,access[data],categoryCombo[id,isDefault,categoryOptionCombos[id]],dataSetElements[dataElement[id,zeroIsSignificant,aggregationType]]"
 	if err := c.get(ctx, doing, path, &answer); err != nil {
 		return DataSet{}, err
 	}
@@ -153,7 +165,46 @@ func (c *Client) DataSet(ctx context.Context, id string) (DataSet, error) {
 		}
 		set.AttributeOptionCombos = append(set.AttributeOptionCombos, combo.ID)
 	}
+	for _, element := range answer.Elements {
+		e := element.DataElement
+		if !e.ZeroSignificant && e.Aggregation != "AVERAGE" && e.Aggregation != "AVERAGE_SUM_ORG_UNIT" {
+			if set.NoZeros == nil {
+				set.NoZeros = map[string]bool{}
+			}
+			set.NoZeros[e.ID] = true
+		}
+	}
 	return set, nil
+}
+
+// OrgUnit is a place in the hierarchy; Path holds the ids from the root down to its own, each after a slash.
+type OrgUnit struct {
+	ID   string `json:"id"`
+	Path string `json:"path"`
+}
+
+const orgUnitPage = 1000
+
+// OrgUnits reads the org units that a data set is assigned to, page by page, and gives each of them to yield.
+func (c *Client) OrgUnits(ctx context.Context, dataSet string, yield func(OrgUnit)) error {
+	for page := 1; ; page++ {
+		var answer struct {
+			OrgUnits []OrgUnit `json:"organisationUnits"`
+			Pager    struct {
+				PageCount int `json:"pageCount"`
+			} `json:"pager"`
+		}
+		path := fmt.Sprintf("/api/organisationUnits?filter=dataSets.id:eq:%s&fields=id,path&order=id&pageSize=%d&page=%d", url.QueryEscape(dataSet), orgUnitPage, page)
+		if err := c.get(ctx, "read the org units of data set "+dataSet+" from DHIS2", path, &answer); err != nil {
+			return err
+		}
+		for _, o := range answer.OrgUnits {
+			yield(o)
+		}
+		if len(answer.OrgUnits) == 0 || page >= answer.Pager.PageCount {
+			return nil
+		}
+	}
 }
 
 // get reads a small JSON answer.
@@ -162,15 +213,7 @@ func (c *Client) get(ctx context.Context, doing, path string, into any) error {
 	if err != nil {
 		return err
 	}
-	judged := func(try int, response *http.Response, body []byte, err error) (time.Duration, bool) {
-		failure := failureOf(response, body, err)
-		if failure == nil || !failure.Temporary || failure.timedOut() || try >= maxTries {
-			return 0, false
-		}
-		wait := shortWait(try, response)
-		return wait, wait <= maxShortWait
-	}
-	response, body, err := c.caller.Do(request, judged) //nolint:bodyclose // the caller has read and closed it
+	response, body, err := c.caller.Do(request, judgeRead) //nolint:bodyclose // the caller has read and closed it
 	if failure := failureOf(response, body, err); failure != nil {
 		failure.Doing = doing
 		return failure

@@ -53,6 +53,16 @@ func RefusesAll(code string) bool {
 	return strings.HasPrefix(code, "E80") || strings.HasPrefix(code, "E81") && !strings.HasPrefix(code, "E812") || code == "E8126" || code == "E8127" || code == "E8128"
 }
 
+// Locks says whether a code is one for which DHIS2 takes nothing of a period, or of an approved part of it, now.
+func Locks(code string) bool {
+	switch code {
+	case "E7640", "E7641", "E7642", "E7643", "E7644", "E8030", "E8033":
+		return true
+	default:
+		return false
+	}
+}
+
 // CodeOf gives what is known of a code of DHIS2 2.38 to 2.44. An unknown one gets a remedy that says so.
 func CodeOf(code string) Code {
 	switch code {

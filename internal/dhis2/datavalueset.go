@@ -38,6 +38,8 @@ type DataValue struct {
 	CategoryOptionCombo string
 	Value               string
 	Comment             string
+	// Deleted takes the value away from where it is; Value is the one that is there.
+	Deleted bool
 }
 
 // Chunk is what goes in one request: values of one data set, period and attribute option combo.
@@ -132,6 +134,9 @@ func (v DataValue) append(text []byte) ([]byte, error) {
 		{name: "comment", value: v.Comment, optional: true},
 	}
 	text, err := appendFields(text, fields[:])
+	if v.Deleted {
+		text = append(text, `,"deleted":true`...)
+	}
 	return append(text, '}'), err
 }
 

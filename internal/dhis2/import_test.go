@@ -47,6 +47,15 @@ func (c caller) Do(r *http.Request, again func(int, *http.Response, []byte, erro
 	}
 }
 
+func (c caller) Stream(r *http.Request, again func(int, *http.Response, []byte, error) (time.Duration, bool)) (*http.Response, []byte, error) {
+	response, body, err := c.Do(r, again)
+	if err == nil && response.StatusCode == http.StatusOK {
+		response.Body = io.NopCloser(bytes.NewReader(body))
+		body = nil
+	}
+	return response, body, err
+}
+
 func client(c caller) *Client {
 	return New(&url.URL{Scheme: "http", Host: "dhis2.test", Path: "/dhis"}, c, 1)
 }
@@ -294,7 +303,8 @@ func TestServerAndDataSet(t *testing.T) {
 		"/dhis/api/system/info":          `{"version":"2.42.5.2","calendar":"iso8601","serverDate":"2026-11-22T09:38:41.516","serverTimeZoneId":"Etc/UTC"}`,
 		"/dhis/api/me":                   `{"id":"UsIntegrat1","username":"cht_integration","authorities":["F_DATAVALUE_ADD"],"organisationUnits":[{"id":"OuCountry01","path":"/OuCountry01"}]}`,
 		"/dhis/api/dataSets/DsTest00001": `{"id":"DsTest00001","name":"Test","periodType":"Monthly","access":{"data":{"read":true,"write":true}},"categoryCombo":{"id":"bjDvmb4bfuf","isDefault":true,"categoryOptionCombos":[{"id":"HllvX50cXC0"}]}}`,
-		"/dhis/api/dataSets/DsAttrib001": `{"id":"DsAttrib001","name":"Attributes","periodType":"Quarterly","access":{"data":{"write":false}},"categoryCombo":{"id":"CcTest00001","isDefault":false,"categoryOptionCombos":[{"id":"AocTest0001"},{"id":"AocTest0002"}]}}`,
+		"/dhis/api/dataSets/DsAttrib001": `{"id":"DsAttrib001","name":"Attributes","periodType":"Quarterly","access":{"data":{"write":false}},"categoryCombo":{"id":"CcTest00001","isDefault":false,"categoryOptionCombos":[{"id":"AocTest0001"},{"id":"AocTest0002"}]},` +
+			`"dataSetElements":[{"dataElement":{"id":"DeTest00001","zeroIsSignificant":false,"aggregationType":"SUM"}},{"dataElement":{"id":"DeTest00002","zeroIsSignificant":true,"aggregationType":"SUM"}},{"dataElement":{"id":"DeTest00003","zeroIsSignificant":false,"aggregationType":"AVERAGE"}}]}`,
 	}
 	c := client(func(r *http.Request, _ []byte) (int, string, string, error) {
 		if answer, ok := answers[r.URL.Path]; ok {
@@ -315,7 +325,7 @@ func TestServerAndDataSet(t *testing.T) {
 		t.Errorf("%v; data set (-want +got):\n%s", err, diff)
 	}
 	set, err = c.DataSet(t.Context(), "DsAttrib001")
-	if diff := cmp.Diff(DataSet{ID: "DsAttrib001", Name: "Attributes", PeriodType: Quarterly, AttributeOptionCombos: []string{"AocTest0001", "AocTest0002"}}, set); err != nil || diff != "" {
+	if diff := cmp.Diff(DataSet{ID: "DsAttrib001", Name: "Attributes", PeriodType: Quarterly, AttributeOptionCombos: []string{"AocTest0001", "AocTest0002"}, NoZeros: map[string]bool{"DeTest00001": true}}, set); err != nil || diff != "" {
 		t.Errorf("%v; data set (-want +got):\n%s", err, diff)
 	}
 	var known *Error

@@ -271,10 +271,11 @@ func (t Try) newPeriodRace(o Outcome) bool {
 		!slices.ContainsFunc(o.Refused, func(r Refusal) bool { return r.Code != "E7611" })
 }
 
+// zeros counts the values of which DHIS2 may keep none without counting them.
 func (t Try) zeros() int {
 	n := 0
 	for _, v := range t.Values {
-		if v.Value == "0" {
+		if v.Value == "0" || v.Deleted {
 			n++
 		}
 	}

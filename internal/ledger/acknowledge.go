@@ -1,12 +1,12 @@
 package ledger
 
 import (
-	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/cht-dhis2/mediator/internal/dhis2"
 )
@@ -77,8 +77,8 @@ type unitBooking struct {
 	orgUnit                            string
 	accepted, refused, unknown, unsent int
 	answer                             string
-	// all says that the whole part was taken; taken are the values that were, where it was not, or where the ledger
-	// holds other values of the org unit. rest counts those that were not refused.
+	// all says that the whole part was taken; taken are the values that were, nil where it is the whole part and the ledger
+	// holds nothing of the org unit. rest counts those that were not refused.
 	all   bool
 	row   contentRow
 	base  []byte
@@ -118,7 +118,7 @@ func (b *booking) book(ctx context.Context) error {
 // isWhole says whether DHIS2 took all of the chunk, and the ledger holds nothing of its org units yet. So it is nearly
 // always, and then the rows are made in the database, without looking at a value.
 func (b *booking) isWhole(ctx context.Context) (bool, error) {
-	if b.state != ChunkAccepted || len(b.answer.Refused) > 0 || len(b.chunk.SetAside) > 0 {
+	if b.state != ChunkAccepted || len(b.answer.Refused) > 0 || len(b.chunk.SetAside) > 0 || b.submission.AddsUp {
 		return false, nil
 	}
 	var size, held int
@@ -160,13 +160,7 @@ func (b *booking) rememberWhole(ctx context.Context) error {
 		WHERE submission = $2 AND place >= $3 AND place < $4`, b.submission.series, b.submission.number, b.chunk.From, b.chunk.To); err != nil {
 		return err
 	}
-	return b.accepted(ctx)
-}
-
-// accepted notes that DHIS2 took something of the key now.
-func (b *booking) accepted(ctx context.Context) error {
-	_, err := b.tx.ExecContext(ctx, `UPDATE series SET accepted_at = $1 WHERE number = $2`, b.l.now(), b.submission.series)
-	return err
+	return b.l.acceptedNow(ctx, b.tx, b.submission.series)
 }
 
 // read finds out, part by part, what the answer says of it. A part's values lie one after the other, both in the range, by
@@ -194,7 +188,7 @@ func (b *booking) read(ctx context.Context) error {
 			return err
 		}
 		u.orgUnit = r.OrgUnit
-		if u.base == nil && len(refused) == 0 && len(setAside) == 0 { // as it is nearly always
+		if u.base == nil && len(refused) == 0 && len(setAside) == 0 && !b.submission.AddsUp { // as it is nearly always
 			u.rest = r.size
 			inRange, inChunk = inRange+r.size, inChunk+r.size
 			b.place(&u)
@@ -323,48 +317,49 @@ func (b *booking) remember(ctx context.Context) error {
 	if b.submission.DryRun {
 		return nil
 	}
-	rows, err := newBatch(ctx, b.tx, `INSERT INTO ledger (series, attribute_option_combo, org_unit, submission, hash, packed) VALUES`, 6,
-		`ON CONFLICT (series, attribute_option_combo, org_unit) DO UPDATE SET submission = excluded.submission, hash = excluded.hash,
-			packed = excluded.packed`)
+	memory, err := b.l.memory(ctx, b.tx, b.pack, b.submission)
 	if err != nil {
 		return err
 	}
-	taken := false
 	for _, u := range b.units {
-		if u.accepted == 0 {
+		switch {
+		case u.accepted == 0:
 			continue
-		}
-		taken = true
-		hash, packed := u.row.hash, u.row.packed
-		if !u.all || u.base != nil {
-			if hash, packed, err = b.merge(ctx, u); err != nil {
-				return err
+		case u.all && u.taken == nil:
+			err = memory.add(ctx, u.row.AttributeOptionCombo, u.orgUnit, u.row.hash, u.row.packed)
+		default:
+			var taken []dhis2.DataValue
+			if taken, err = b.own(ctx, u); err == nil {
+				err = memory.merge(ctx, u.row.AttributeOptionCombo, u.orgUnit, u.base, taken)
 			}
 		}
-		if err := rows.add(ctx, b.submission.series, u.row.AttributeOptionCombo, u.orgUnit, b.submission.number, hash, packed); err != nil {
+		if err != nil {
 			return err
 		}
 	}
-	if err := rows.end(ctx); err != nil || !taken {
-		return err
-	}
-	return b.accepted(ctx)
+	return memory.end(ctx)
 }
 
-// merge puts the values that were taken over those that the ledger holds of the org unit.
-func (b *booking) merge(ctx context.Context, u unitBooking) (hash, packed []byte, err error) {
-	values, err := b.l.unpack(slices.Clone(u.taken), u.orgUnit, u.base)
+// own gives the part of this source in the values that were taken, where what is sent is the sum of several sources.
+func (b *booking) own(ctx context.Context, u unitBooking) ([]dhis2.DataValue, error) {
+	if !b.submission.AddsUp {
+		return u.taken, nil
+	}
+	others, err := b.l.others(ctx, b.tx, b.submission.series, u.orgUnit, u.row.AttributeOptionCombo)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	// The sort keeps the taken value before the held one of the same cell, and compacting keeps the first.
-	slices.SortStableFunc(values, compareCells)
-	values = slices.CompactFunc(values, func(a, b dhis2.DataValue) bool { return compareCells(a, b) == 0 })
-	sum := Part{Values: values}.Hash()
-	packed, err = b.pack.packAll(ctx, values)
-	return sum[:], packed, err
-}
-
-func compareCells(a, b dhis2.DataValue) int {
-	return cmp.Or(cmp.Compare(a.DataElement, b.DataElement), cmp.Compare(a.CategoryOptionCombo, b.CategoryOptionCombo))
+	own := slices.Clone(u.taken)
+	for i, v := range own {
+		sum, shared := others[cellOf(v)]
+		if !shared || v.Deleted {
+			continue
+		}
+		whole, err := strconv.Atoi(v.Value)
+		if err != nil {
+			return nil, fmt.Errorf("part of a sum: %w", err)
+		}
+		own[i].Value = strconv.Itoa(whole - sum)
+	}
+	return own, nil
 }

@@ -29,7 +29,11 @@ func (p Part) Hash() Hash {
 	var line []byte
 	for _, v := range p.Values {
 		line = line[:0]
-		for _, text := range [...]string{v.DataElement, v.CategoryOptionCombo, v.Value, v.Comment} {
+		value := v.Value
+		if v.Deleted {
+			value = deletion + value
+		}
+		for _, text := range [...]string{v.DataElement, v.CategoryOptionCombo, value, v.Comment} {
 			line = append(line, size[:binary.PutUvarint(size[:], uint64(len(text)))]...)
 			line = append(line, text...)
 		}
@@ -43,7 +47,8 @@ type Hash [16]byte
 
 // Preparation is what preparing a submission leaves.
 type Preparation struct {
-	// State is Ready, Held, or an end: Unchanged, Refused, Failed. Reason, Error and Remedy belong to an end.
+	// State is Ready, Held, or an end: Unchanged, Refused, Failed. Reason, Error and Remedy belong to an end, or tell why it
+	// is held.
 	State                 State
 	Reason, Error, Remedy string
 	Dialect               string
@@ -52,6 +57,13 @@ type Preparation struct {
 	// Content is what is to be sent, ordered by attribute option combo and org unit; nil is nothing. A part is good until
 	// the next one.
 	Content iter.Seq2[Part, error]
+	// Agreed are values of org units that DHIS2 holds already: they are remembered as accepted, and deleted ones as gone. Nil
+	// is nothing.
+	Agreed iter.Seq2[Part, error]
+	// AddsUp says that the values in Content are sums with those of the other sources.
+	AddsUp bool
+	// Same is how many org units have not changed. They are not among OrgUnits.
+	Same int
 	// OrgUnits is what became of each org unit so far, each once, those of Content too: their Unsent is the number of
 	// their values there. Nil is nothing.
 	OrgUnits iter.Seq2[OrgUnitOutcome, error]
@@ -64,7 +76,11 @@ type Preparation struct {
 
 // SharedError says that another source of the same data set and period sends, or has sent, an org unit of the content: the
 // second would overwrite the first.
-type SharedError struct{ OrgUnit, CHT string }
+type SharedError struct {
+	OrgUnit, CHT string
+	// Unfinished says that the other one is about to send it.
+	Unfinished bool
+}
 
 func (e *SharedError) Error() string {
 	return "org unit " + e.OrgUnit + " comes from source " + e.CHT + " too"
@@ -89,7 +105,11 @@ func (l *Ledger) Prepared(ctx context.Context, id string, p Preparation, next Ne
 		if err != nil {
 			return err
 		}
+		s.AddsUp = p.AddsUp
 		if err := notShared(ctx, tx, s); err != nil {
+			return err
+		}
+		if err := l.agree(ctx, tx, pack, s, p.Agreed); err != nil {
 			return err
 		}
 		if err := storeOrgUnits(ctx, tx, s, p.OrgUnits); err != nil {
@@ -113,9 +133,11 @@ func (l *Ledger) prepared(ctx context.Context, tx *sql.Tx, s Submission, p Prepa
 	c := p.Counts
 	_, err := tx.ExecContext(ctx, `UPDATE submission SET state = $1, dialect = $2, prepared_at = $3, parts = $4, fetched = $5, dropped = $6,
 		quarantined = $7, unchanged = $8, held = $9, accepted = $10, refused = $11, unknown = $12, unsent = $13, facts = $14,
-		waiting_for = '', waiting_since = 0 WHERE number = $15`,
+		adds_up = $15, same_units = $16, reason = $17, error = $18, remedy = $19, waiting_for = '', waiting_since = 0 WHERE number = $20`,
 		p.State, p.Dialect, l.now(), parts, c.Fetched, c.Dropped,
-		c.Quarantined, c.Unchanged, c.Held, c.Accepted, c.Refused, c.Unknown, c.Unsent, cmp.Or(string(p.Facts), "{}"), s.number)
+		c.Quarantined, c.Unchanged, c.Held, c.Accepted, c.Refused, c.Unknown, c.Unsent, cmp.Or(string(p.Facts), "{}"),
+		number(p.AddsUp), p.Same, p.Reason, cut(p.Error), cut(p.Remedy), s.number)
+	s.same = p.Same
 	if err != nil || !p.State.Ended() {
 		return err
 	}
@@ -127,7 +149,7 @@ func notShared(ctx context.Context, tx *sql.Tx, s Submission) error {
 	if s.DryRun {
 		return nil
 	}
-	for _, query := range []string{
+	for i, query := range []string{
 		`SELECT c.org_unit, r.source FROM series r JOIN series own ON own.number = $1
 			JOIN content c ON c.submission = $2
 			JOIN ledger l ON l.series = r.number AND l.attribute_option_combo = c.attribute_option_combo AND l.org_unit = c.org_unit
@@ -138,7 +160,10 @@ func notShared(ctx context.Context, tx *sql.Tx, s Submission) error {
 			JOIN content c ON c.submission = $2 AND c.org_unit = o.org_unit AND c.attribute_option_combo = o.attribute_option_combo
 			WHERE r.dhis2 = own.dhis2 AND r.data_set = own.data_set AND r.period = own.period AND r.number <> own.number ORDER BY c.place LIMIT 1`,
 	} {
-		var e SharedError
+		if i == 0 && s.AddsUp {
+			continue
+		}
+		e := SharedError{Unfinished: i == 1}
 		err := tx.QueryRowContext(ctx, query, s.series, s.number).Scan(&e.OrgUnit, &e.CHT)
 		if err == nil {
 			return &e

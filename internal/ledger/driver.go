@@ -22,7 +22,7 @@ func openKeeping(address string) (*sql.DB, error) {
 		return nil, err
 	}
 	defer plain.Close() //nolint:errcheck // it has no connection
-	return sql.OpenDB(keeping{plain.Driver(), address}), nil
+	return sql.OpenDB(fragile(keeping{plain.Driver(), address})), nil
 }
 
 // Connect opens a connection.

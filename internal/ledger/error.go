@@ -56,8 +56,9 @@ var (
 	ErrState = errors.New("not possible in this state")
 	// ErrStale: somebody else changed the row since it was read.
 	ErrStale = errors.New("changed by somebody else meanwhile")
-	// ErrOtherOrgUnits: the unfinished submission that has the key does not send all the org units that the request wants.
-	ErrOtherOrgUnits = errors.New("another submission of it, for other org units, is unfinished")
+	// ErrOther: the unfinished submission that has the key does not send all that the request wants, but other org units, or
+	// differences only.
+	ErrOther = errors.New("another submission of it, which sends something else, is unfinished")
 	// ErrQueueFull: as many submissions wait as may.
 	ErrQueueFull = errors.New("the queue is full")
 )

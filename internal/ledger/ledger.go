@@ -33,6 +33,8 @@ type Config struct {
 	Database func() (string, error)
 	// QueueLimit is how many submissions may wait to be prepared; 0 is DefaultQueueLimit.
 	QueueLimit int
+	// Limit is how many bytes the database may take; 0 sets no limit but the disk's. Beyond it every write fails with Full.
+	Limit int64
 	// Now gives the time; nil is time.Now.
 	Now func() time.Time
 }

@@ -218,13 +218,16 @@ func TestOpenInWhatIsNoFolder(t *testing.T) {
 	wantKind(t, err, Unreachable)
 }
 
-// TestFullDisk fills the room that the database may take: nothing is half-written, and work goes on when there is room.
+// TestFullDisk fills the room that the configuration gives the database: nothing is half-written, and work goes on when there is room.
 func TestFullDisk(t *testing.T) {
-	l := open(t)
+	l, err := Open(t.Context(), Config{Dir: t.TempDir()})
+	must(t, err)
 	s := begin(t, l, Request{Key: key()})
-	var pages int
-	must(t, l.writer.QueryRow(`PRAGMA page_count`).Scan(&pages))
-	_, err := l.writer.Exec(fmt.Sprintf(`PRAGMA max_page_count = %d`, pages+10))
+	size, err := l.Size(t.Context())
+	must(t, err)
+	dir := l.config.Dir
+	must(t, l.Close())
+	l, err = Open(t.Context(), Config{Dir: dir, Limit: size + 10*pageSize})
 	must(t, err)
 	parts := manyParts(3000, 5)
 	wantKind(t, l.Prepared(t.Context(), s.ID, readyWith(parts...), nil), Full)
@@ -233,8 +236,8 @@ func TestFullDisk(t *testing.T) {
 	if got.State != Queued || len(gather(t, l.Content(t.Context(), s.ID, Range{0, 9}))) > 0 {
 		t.Errorf("something was half-written: %+v", got)
 	}
-	_, err = l.writer.Exec(`PRAGMA max_page_count = 1000000`)
-	must(t, err)
+	must(t, l.Close())
+	l = openAt(t, dir, nil)
 	must(t, l.Prepared(t.Context(), s.ID, readyWith(parts...), nil))
 	must(t, l.Check(t.Context()))
 }

@@ -22,6 +22,9 @@ type OrgUnitOutcome struct {
 	Unsent      int
 	// Reason is ours, or DHIS2's word, on the first cell that did not arrive.
 	Reason string
+	// Changes is how many cells differ from what DHIS2 accepted before; Was and Becomes are the sums of its values before and
+	// now. All are 0 where nothing was accepted before.
+	Changes, Was, Becomes int
 }
 
 // orgUnitState works an org unit's state out of its counts, so that it is always the true one.
@@ -29,6 +32,7 @@ const orgUnitState = `CASE
 	WHEN unknown > 0 THEN 'unknown'
 	WHEN unsent > 0 AND accepted + quarantined + refused = 0 THEN 'unsent'
 	WHEN accepted > 0 AND quarantined + refused + unsent + held > 0 THEN 'partly_accepted'
+	WHEN unchanged > 0 AND quarantined + refused > 0 THEN 'partly_accepted'
 	WHEN accepted > 0 THEN 'accepted'
 	WHEN quarantined + refused > 0 THEN 'refused'
 	WHEN held > 0 THEN 'held'
@@ -40,13 +44,13 @@ func storeOrgUnits(ctx context.Context, tx *sql.Tx, s Submission, units iter.Seq
 		return nil
 	}
 	rows, err := newBatch(ctx, tx, `INSERT INTO org_unit_outcome (submission, org_unit, dropped, quarantined, unchanged, held, accepted,
-		refused, unknown, unsent, reason) VALUES`, 11, "")
+		refused, unknown, unsent, reason, changes, was, becomes) VALUES`, 14, "")
 	if err != nil {
 		return err
 	}
 	for o, err := range units {
 		if err == nil {
-			err = rows.add(ctx, s.number, o.OrgUnit, o.Dropped, o.Quarantined, o.Unchanged, o.Held, o.Accepted, o.Refused, o.Unknown, o.Unsent, cut(o.Reason))
+			err = rows.add(ctx, s.number, o.OrgUnit, o.Dropped, o.Quarantined, o.Unchanged, o.Held, o.Accepted, o.Refused, o.Unknown, o.Unsent, cut(o.Reason), o.Changes, o.Was, o.Becomes)
 		}
 		if err != nil {
 			return err
@@ -55,14 +59,17 @@ func storeOrgUnits(ctx context.Context, tx *sql.Tx, s Submission, units iter.Seq
 	return rows.end(ctx)
 }
 
-func orgUnitStates(ctx context.Context, from querier, submission int) (map[string]int, error) {
+func orgUnitStates(ctx context.Context, from querier, s Submission) (map[string]int, error) {
 	states := map[string]int{}
-	rows, err := from.QueryContext(ctx, `SELECT `+orgUnitState+`, count(*) FROM org_unit_outcome WHERE submission = $1 GROUP BY 1`, submission)
+	if s.same > 0 {
+		states["unchanged"] = s.same
+	}
+	rows, err := from.QueryContext(ctx, `SELECT `+orgUnitState+`, count(*) FROM org_unit_outcome WHERE submission = $1 GROUP BY 1`, s.number)
 	err = each(rows, err, func() error {
 		var state string
 		var n int
 		err := rows.Scan(&state, &n)
-		states[state] = n
+		states[state] += n
 		return err
 	})
 	return states, err
@@ -92,14 +99,14 @@ func (l *Ledger) OrgUnits(ctx context.Context, id string, f OrgUnitFilter) (page
 	err = l.read(ctx, "read the org units of submission "+id, func(tx *sql.Tx) error {
 		//nolint:gosec // chosen is one of two texts above
 		rows, err := tx.QueryContext(ctx, `SELECT org_unit, `+orgUnitState+`, dropped, quarantined, unchanged, held, accepted, refused,
-			unknown, unsent, reason, answer FROM org_unit_outcome
+			unknown, unsent, reason, answer, changes, was, becomes FROM org_unit_outcome
 			WHERE submission = (SELECT number FROM submission WHERE id = $1) AND org_unit > $2`+chosen+
 			fmt.Sprintf(` ORDER BY org_unit LIMIT %d`, min(limit, mostPage)), args...)
 		return each(rows, err, func() error {
 			var o OrgUnitOutcome
 			var answer string
 			err := rows.Scan(&o.OrgUnit, &o.State, &o.Dropped, &o.Quarantined, &o.Unchanged, &o.Held, &o.Accepted, &o.Refused,
-				&o.Unknown, &o.Unsent, &o.Reason, &answer)
+				&o.Unknown, &o.Unsent, &o.Reason, &answer, &o.Changes, &o.Was, &o.Becomes)
 			if o.Reason == "" && o.Refused+o.Unknown+o.Unsent > 0 {
 				o.Reason = answer
 			}

@@ -27,6 +27,8 @@ const (
 	headBits   = 2
 	// maxWhole is the largest number that is packed as one.
 	maxWhole = 1 << 61
+	// deletion stands before the text of a value that is to be deleted. No value has it: DHIS2 refuses it.
+	deletion = "\x00"
 )
 
 var errPacked = errors.New("packed values cannot be read")
@@ -161,11 +163,15 @@ func (p *packer) pack(ctx context.Context, b []byte, v dhis2.DataValue) ([]byte,
 	if v.Comment != "" {
 		flags = hasComment
 	}
-	if whole, ok := wholeNumber(v.Value); ok {
+	text := v.Value
+	if v.Deleted {
+		text = deletion + text
+	}
+	if whole, ok := wholeNumber(text); ok {
 		b = binary.AppendUvarint(b, whole<<headBits|flags)
 	} else {
-		b = binary.AppendUvarint(b, uint64(len(v.Value))<<headBits|isText|flags)
-		b = append(b, v.Value...)
+		b = binary.AppendUvarint(b, uint64(len(text))<<headBits|isText|flags)
+		b = append(b, text...)
 	}
 	if v.Comment != "" {
 		b = appendText(b, v.Comment)
@@ -210,7 +216,7 @@ func (n *names) unpack(into []dhis2.DataValue, orgUnit string, packed []byte) ([
 		v.DataElement, v.CategoryOptionCombo = u.name()
 		head := u.number()
 		if head&isText != 0 {
-			v.Value = u.bytes(head >> headBits)
+			v.Value, v.Deleted = strings.CutPrefix(u.bytes(head>>headBits), deletion)
 		} else {
 			v.Value = strconv.FormatUint(head>>headBits, 10)
 		}

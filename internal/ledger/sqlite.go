@@ -70,7 +70,7 @@ func (s *sqlite) open(ctx context.Context) error {
 // connect opens the file for one writer and some readers.
 func (s *sqlite) connect(ctx context.Context) error {
 	var err error
-	if s.l.writer, err = openKeeping(s.address("_txlock=immediate")); err != nil {
+	if s.l.writer, err = openKeeping(s.address("_txlock=immediate" + s.limit())); err != nil {
 		return err
 	}
 	s.l.writer.SetMaxOpenConns(1)
@@ -84,6 +84,16 @@ func (s *sqlite) connect(ctx context.Context) error {
 		return err
 	}
 	return tx.Rollback()
+}
+
+const pageSize = 4096
+
+// limit is the setting of a connection that lets the file not grow beyond the limit.
+func (s *sqlite) limit() string {
+	if s.l.config.Limit <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("&_pragma=max_page_count(%d)", max(1, s.l.config.Limit/pageSize))
 }
 
 // address is the file with the settings of a connection. auto_vacuum comes first, as it can be chosen only before the
@@ -221,7 +231,7 @@ func kindOf(code int) Kind {
 func (s *sqlite) words(kind Kind) (what, remedy string) {
 	switch kind {
 	case Full:
-		return "no room is left to write", "make room on the disk of " + s.l.config.Dir + ", or raise its quota; nothing was half-written, and work goes on by itself"
+		return "no room is left to write", "make room on the disk of " + s.l.config.Dir + ", or raise its quota or store_limit; nothing was half-written, and work goes on by itself"
 	case ReadOnly:
 		return "it may not be written", "give the mediator's user the right to write in " + s.l.config.Dir + " and to the files in it, on a disk that is mounted for writing"
 	case Damaged:

@@ -31,11 +31,26 @@ type Request struct {
 	// OrgUnits are those to send; empty is all.
 	OrgUnits []string
 	// DryRun claims nothing and is never remembered as accepted.
-	DryRun      bool
+	DryRun bool
+	// Mode is what is sent.
+	Mode        Mode
 	RequestedBy string
 	// Transaction is OpenHIM's transaction that waits for the result, if one does.
 	Transaction string
 }
+
+// Mode is what a submission sends.
+type Mode string
+
+// The modes.
+const (
+	// ModeDifferences: what differs from what DHIS2 accepted and holds.
+	ModeDifferences Mode = ""
+	// ModeFull: everything that the source says.
+	ModeFull Mode = "full"
+	// ModeRepair: what DHIS2 holds otherwise than it accepted, as it was accepted. The source is not asked.
+	ModeRepair Mode = "repair"
+)
 
 // State is where a submission stands, or how it ended.
 type State string
@@ -126,14 +141,20 @@ type Submission struct {
 	Facts []byte
 	// Retries is how often a person let what had failed go again.
 	Retries int
+	// ApprovedBy is who let it go when it was held; empty where nobody did.
+	ApprovedBy string
+	// AddsUp says that the values of several sources add up: what is sent is the sum.
+	AddsUp bool
 
 	told           string
 	number, series int
+	// same is how many org units have not changed.
+	same int
 }
 
 // Begin claims the request's key and writes the submission down, with the job that next adds. Where the key is claimed
 // already it gives the submission that has it, and false; next is not called then, and the request's transaction is
-// written down as one more that waits for the result. ErrOtherOrgUnits says that it does not send all that the request wants, so
+// written down as one more that waits for the result. ErrOther says that it does not send all that the request wants, so
 // that its result would be none for it; ErrQueueFull that too many wait already.
 func (l *Ledger) Begin(ctx context.Context, r Request, next Next) (s Submission, began bool, err error) {
 	err = l.write(ctx, "begin a submission of "+r.name(), func(tx *sql.Tx) error {
@@ -149,8 +170,8 @@ func (l *Ledger) Begin(ctx context.Context, r Request, next Next) (s Submission,
 		if s, err = submission(ctx, tx, id); err != nil {
 			return err
 		}
-		if !began && !covers(s.OrgUnits, r.OrgUnits) {
-			return fmt.Errorf("%w: %s", ErrOtherOrgUnits, id)
+		if !began && (!covers(s.OrgUnits, r.OrgUnits) || s.Mode != r.Mode && s.Mode != ModeFull) {
+			return fmt.Errorf("%w: %s", ErrOther, id)
 		}
 		if r.Transaction != "" {
 			if _, err := tx.ExecContext(ctx, `INSERT INTO request (submission, transaction_id, requested_by, created_at)
@@ -204,11 +225,7 @@ func (l *Ledger) insert(ctx context.Context, tx *sql.Tx, r Request) (string, err
 	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM submission WHERE state = $1 AND ended_at = 0`, Queued).Scan(&waiting); err != nil {
 		return "", err
 	}
-	limit := l.config.QueueLimit
-	if limit == 0 {
-		limit = DefaultQueueLimit
-	}
-	if waiting >= limit {
+	if limit, _ := l.Limits(); waiting >= limit {
 		return "", ErrQueueFull
 	}
 	series, err := seriesOf(ctx, tx, r.Key)
@@ -221,10 +238,10 @@ func (l *Ledger) insert(ctx context.Context, tx *sql.Tx, r Request) (string, err
 		return "", err
 	}
 	id := strings.ToLower(rand.Text())
-	_, err = tx.ExecContext(ctx, `INSERT INTO submission (number, id, series, claim, state, dry_run, asked_period, asked_units, requested_by, created_at)
+	_, err = tx.ExecContext(ctx, `INSERT INTO submission (number, id, series, claim, state, dry_run, asked_period, asked_units, requested_by, created_at, mode)
 		SELECT coalesce(max(number), 0) + 1, CAST($1 AS text), CAST($2 AS integer), CAST($3 AS integer), CAST($4 AS text), CAST($5 AS integer),
-			CAST($6 AS text), CAST($7 AS text), CAST($8 AS text), CAST($9 AS bigint) FROM submission`,
-		id, series, claim, Queued, number(r.DryRun), r.AskedPeriod, string(units), r.RequestedBy, l.now())
+			CAST($6 AS text), CAST($7 AS text), CAST($8 AS text), CAST($9 AS bigint), CAST($10 AS text) FROM submission`,
+		id, series, claim, Queued, number(r.DryRun), r.AskedPeriod, string(units), r.RequestedBy, l.now(), r.Mode)
 	return id, err
 }
 
@@ -265,7 +282,7 @@ func (l *Ledger) Submission(ctx context.Context, id string) (s Submission, err e
 		if s, err = submission(ctx, tx, id); err != nil || s.State.Ended() {
 			return err
 		}
-		s.OrgUnitStates, err = orgUnitStates(ctx, tx, s.number)
+		s.OrgUnitStates, err = orgUnitStates(ctx, tx, s)
 		return err
 	})
 	return s, err
@@ -275,8 +292,8 @@ func (l *Ledger) Submission(ctx context.Context, id string) (s Submission, err e
 const submissionColumns = `SELECT s.number, s.series, s.id, r.dhis2, r.data_set, r.period, r.source, s.state, s.dry_run, s.asked_period,
 	s.asked_units, s.requested_by, s.dialect, s.reason, s.error, s.remedy, s.created_at, s.prepared_at, s.ended_at, s.cancelled_by,
 	s.waiting_for, s.waiting_since, s.thinned_at, s.parts, s.fetched, s.dropped, s.quarantined, s.unchanged, s.held, s.accepted,
-	s.refused, s.unknown, s.unsent, s.not_kept, s.unit_states, s.issues_total, s.facts, s.retries, s.told
-	FROM submission s JOIN series r ON r.number = s.series `
+	s.refused, s.unknown, s.unsent, s.not_kept, s.unit_states, s.issues_total, s.facts, s.retries, s.told, s.mode,
+	s.approved_by, s.adds_up, s.same_units FROM submission s JOIN series r ON r.number = s.series `
 
 func submission(ctx context.Context, from querier, id string) (Submission, error) {
 	s, err := scanSubmission(from.QueryRowContext(ctx, submissionColumns+`WHERE s.id = $1`, id).Scan)
@@ -289,8 +306,8 @@ func submission(ctx context.Context, from querier, id string) (Submission, error
 // brief gives what the booking of a chunk needs of a submission, which is read for each of them: its state and numbers.
 func brief(ctx context.Context, from querier, id string) (Submission, error) {
 	s := Submission{ID: id}
-	err := from.QueryRowContext(ctx, `SELECT number, series, state, dry_run, parts FROM submission WHERE id = $1`, id).
-		Scan(&s.number, &s.series, &s.State, &s.DryRun, &s.Parts)
+	err := from.QueryRowContext(ctx, `SELECT number, series, state, dry_run, parts, adds_up FROM submission WHERE id = $1`, id).
+		Scan(&s.number, &s.series, &s.State, &s.DryRun, &s.Parts, &s.AddsUp)
 	if errors.Is(err, sql.ErrNoRows) {
 		return s, ErrNotFound
 	}
@@ -305,7 +322,8 @@ func scanSubmission(scan func(...any) error) (Submission, error) {
 	if err := scan(&s.number, &s.series, &s.ID, &s.DHIS2, &s.DataSet, &period, &s.CHT, &s.State, &s.DryRun, &s.AskedPeriod,
 		&units, &s.RequestedBy, &s.Dialect, &s.Reason, &s.Error, &s.Remedy, &created, &prepared, &ended, &s.CancelledBy,
 		&s.WaitingFor, &waiting, &thinned, &s.Parts, &c.Fetched, &c.Dropped, &c.Quarantined, &c.Unchanged, &c.Held, &c.Accepted,
-		&c.Refused, &c.Unknown, &c.Unsent, &s.NotKept, &states, &s.IssuesTotal, &s.Facts, &s.Retries, &s.told); err != nil {
+		&c.Refused, &c.Unknown, &c.Unsent, &s.NotKept, &states, &s.IssuesTotal, &s.Facts, &s.Retries, &s.told, &s.Mode,
+		&s.ApprovedBy, &s.AddsUp, &s.same); err != nil {
 		return s, err
 	}
 	s.CreatedAt, s.PreparedAt, s.EndedAt = timeOf(created), timeOf(prepared), timeOf(ended)
@@ -414,6 +432,21 @@ func standing(ctx context.Context, tx *sql.Tx, id string, to State) (Submission,
 	return s, err
 }
 
+// Approve lets a held submission go, with the job that next adds. ErrState says that it is not held.
+func (l *Ledger) Approve(ctx context.Context, id, by string, next Next) error {
+	return l.write(ctx, "approve submission "+id, func(tx *sql.Tx) error {
+		n, err := affected(tx.ExecContext(ctx, `UPDATE submission SET state = $1, approved_by = $2, reason = '', error = '', remedy = ''
+			WHERE id = $3 AND state = $4`, Ready, by, id, Held))
+		if err == nil && n == 0 {
+			err = fmt.Errorf("%w: it is not held", ErrState)
+		}
+		if err != nil {
+			return err
+		}
+		return next.call(ctx, tx, id)
+	})
+}
+
 // End is how a submission ends.
 type End struct {
 	State State
@@ -448,7 +481,7 @@ func (l *Ledger) end(ctx context.Context, tx *sql.Tx, s Submission, end End) err
 	if !end.State.Ended() {
 		return fmt.Errorf("%w: %s is no end", ErrState, end.State)
 	}
-	states, err := orgUnitStates(ctx, tx, s.number)
+	states, err := orgUnitStates(ctx, tx, s)
 	if err != nil {
 		return err
 	}

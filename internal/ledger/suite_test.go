@@ -316,7 +316,7 @@ func testAccepted(t *testing.T, l *Ledger, _ *clock) {
 		at.From = c.To
 	}
 	must(t, l.Finish(t.Context(), s.ID, End{State: Accepted}, nil))
-	if diff := cmp.Diff(holds(t, l, key()), []string{"/OuA DeA.=1 DeB.=2#c", "/OuB DeA.=3", "AoA/OuA DeA.=4"}); diff != "" {
+	if diff := cmp.Diff(holds(t, l, key()), []string{"/OuA DeA.=1 DeB.=2#c", "AoA/OuA DeA.=4", "/OuB DeA.=3"}); diff != "" {
 		t.Error(diff)
 	}
 	got, err := l.Submission(t.Context(), s.ID)

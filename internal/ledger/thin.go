@@ -126,6 +126,14 @@ func (l *Ledger) giveBack(ctx context.Context) error {
 // Size is how many bytes the database takes on disk, what it could give back included.
 func (l *Ledger) Size(ctx context.Context) (bytes int64, err error) { return l.store.size(ctx) }
 
+// Limits gives how many submissions may wait to be prepared, and how many bytes the database may take; 0 is no limit.
+func (l *Ledger) Limits() (queue int, bytes int64) {
+	if queue = l.config.QueueLimit; queue == 0 {
+		queue = DefaultQueueLimit
+	}
+	return queue, l.config.Limit
+}
+
 // LastAccepted is when DHIS2 last accepted something of a key; the zero time where it never did.
 func (l *Ledger) LastAccepted(ctx context.Context, k Key) (at time.Time, err error) {
 	err = l.read(ctx, "read "+k.name(), func(tx *sql.Tx) error {

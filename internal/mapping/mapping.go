@@ -296,6 +296,11 @@ func exactly(text string) (int64, Fault) {
 type Settled struct {
 	// Values are in the one order in which they are sent: by attribute option combo, data element and combo.
 	Values []Value
+	// Zeros are those left out by the rule about zeros, in the same order: one that was another number before has to be sent
+	// all the same. They are among Dropped.
+	Zeros []Value
+	// Behind are the cells that were left behind, each once and without its value, in the same order: they have not vanished.
+	Behind []Value
 	// Dropped are cells left out by a rule, Quarantined those left behind with an issue.
 	Dropped, Quarantined int
 	// Empty means that the whole org unit was dropped, as everything was zero.
@@ -359,18 +364,26 @@ func (m *Mapping) settle(s *Settled, parts []Cell) {
 		for i := range parts {
 			s.Issues = append(s.Issues, parts[i].Issue())
 		}
-	case total == 0 && m.rules.DropZeros:
-		s.Dropped++
-		s.Uses[Zeros]++
+		c := parts[0]
+		s.Behind = append(s.Behind, Value{AttributeOptionCombo: c.AttributeOptionCombo, DataValue: dhis2.DataValue{
+			DataElement: c.DataElement, OrgUnit: c.OrgUnit, CategoryOptionCombo: c.CategoryOptionCombo,
+		}})
 	default:
 		c := parts[0]
+		value := Value{AttributeOptionCombo: c.AttributeOptionCombo, DataValue: dhis2.DataValue{
+			DataElement: c.DataElement, OrgUnit: c.OrgUnit, CategoryOptionCombo: c.CategoryOptionCombo,
+			Value: strconv.FormatInt(total, 10), Comment: comments(parts),
+		}}
+		if total == 0 && m.rules.DropZeros {
+			s.Dropped++
+			s.Uses[Zeros]++
+			s.Zeros = append(s.Zeros, value)
+			return
+		}
 		if c.FromElement != parts[len(parts)-1].FromElement {
 			s.Uses[SumDataElements]++
 		}
-		s.Values = append(s.Values, Value{AttributeOptionCombo: c.AttributeOptionCombo, DataValue: dhis2.DataValue{
-			DataElement: c.DataElement, OrgUnit: c.OrgUnit, CategoryOptionCombo: c.CategoryOptionCombo,
-			Value: strconv.FormatInt(total, 10), Comment: comments(parts),
-		}})
+		s.Values = append(s.Values, value)
 	}
 }
 

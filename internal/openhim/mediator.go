@@ -19,6 +19,10 @@ type RegistrarConfig struct {
 	// Configured gets each configuration that differs from the one before, a JSON object, beginning with the first. It
 	// is called from Run, one at a time. Nil ignores them.
 	Configured func(ctx context.Context, config json.RawMessage)
+	// Remember keeps a short text for the next process, in place of the one before, and Recall gives it back, empty where
+	// there is none: which channels are still to be installed is known to nobody else. Nil for both remembers nothing.
+	Remember func(ctx context.Context, text string) error
+	Recall   func(ctx context.Context) (string, error)
 	// Told gets each change between being known, being forgotten and the failures, once; an interval without a change
 	// tells nothing. It is called from Run. Nil ignores them.
 	Told func(Event)
@@ -46,10 +50,10 @@ type Registrar struct {
 	last error
 
 	// What follows is Run's own.
-	registered, install, beaten bool
-	told                        string
-	configuration               []byte
-	failures                    int
+	registered, recalled, install, beaten bool
+	told                                  string
+	configuration                         []byte
+	failures                              int
 }
 
 // NewRegistrar makes a Registrar. The mediator's uptime counts from here.
@@ -139,17 +143,27 @@ func (r *Registrar) beatWithChannels(ctx context.Context) error {
 }
 
 // register makes the mediator known. A first heartbeat shows whether it is new to this OpenHIM: only then its channels
-// are installed, so that one which a person has deleted since stays deleted.
+// are installed, so that one which a person has deleted since stays deleted. That is remembered before the mediator is
+// known, as a process that is killed before it has installed them leaves a mediator that is new no more.
 func (r *Registrar) register(ctx context.Context) error {
+	if err := r.recall(ctx); err != nil {
+		return err
+	}
 	_, err := r.client.Heartbeat(ctx, r.config.Registration.URN, r.uptime())
 	isNew := errors.Is(err, ErrForgotten)
 	if err != nil && !isNew {
 		return err
 	}
+	if isNew {
+		if err := r.remember(ctx, channelsMissing); err != nil {
+			return err
+		}
+		r.install = true
+	}
 	if err := r.client.Register(ctx, r.config.Registration); err != nil {
 		return err
 	}
-	r.registered, r.install = true, r.install || isNew
+	r.registered = true
 	r.tell(Event{Registered: true, New: isNew})
 	return nil
 }
@@ -165,8 +179,34 @@ func (r *Registrar) installChannels(ctx context.Context) error {
 	if err := r.client.InstallChannels(ctx, r.config.Registration.URN, names...); err != nil {
 		return err
 	}
+	if err := r.remember(ctx, ""); err != nil {
+		return err
+	}
 	r.install = false
 	return nil
+}
+
+// channelsMissing is remembered from before the registration of a new mediator until its channels are installed.
+const channelsMissing = "channels missing"
+
+// recall takes up what an earlier process has left to do.
+func (r *Registrar) recall(ctx context.Context) error {
+	if r.recalled || r.config.Recall == nil {
+		return nil
+	}
+	text, err := r.config.Recall(ctx)
+	if err != nil {
+		return err
+	}
+	r.recalled, r.install = true, r.install || text == channelsMissing
+	return nil
+}
+
+func (r *Registrar) remember(ctx context.Context, text string) error {
+	if r.config.Remember == nil {
+		return nil
+	}
+	return r.config.Remember(ctx, text)
 }
 
 // beat sends a heartbeat and hands on what has changed in the console.

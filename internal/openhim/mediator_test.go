@@ -244,6 +244,36 @@ func TestAChannelThatAPersonHasDeletedStaysDeleted(t *testing.T) {
 	})
 }
 
+func TestChannelsThatAKilledProcessHasNotInstalledAreInstalledByTheNextOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		client, server, _ := known(t, sandbox.OpenHIMConfig{}, root())
+		var remembered string
+		process := func() {
+			ctx, end := context.WithTimeout(t.Context(), time.Second)
+			defer end()
+			openhim.NewRegistrar(client, openhim.RegistrarConfig{
+				Registration: ours(t),
+				Remember: func(_ context.Context, text string) error {
+					remembered = text
+					return nil
+				},
+				Recall: func(context.Context) (string, error) { return remembered, nil },
+			}).Run(ctx)
+		}
+		server.Fail(sandbox.Fault{Kind: sandbox.ResetBefore, Path: "/mediators/" + ours(t).URN + "/channels"})
+		process()
+		server.Heal()
+		if len(server.Mediators()) != 1 || len(server.Channels()) != 0 {
+			t.Fatalf("%d mediators, %d channels", len(server.Mediators()), len(server.Channels()))
+		}
+		process()
+		if len(server.Channels()) != 1 || remembered != "" {
+			t.Errorf("%d channels, and %q is remembered", len(server.Channels()), remembered)
+		}
+	})
+}
+
 func TestChannelsThatCannotBeInstalledKeepNoHeartbeatBack(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

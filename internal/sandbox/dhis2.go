@@ -24,6 +24,9 @@ type DHIS2Config struct {
 	Calendar string
 	Metadata DHIS2Metadata
 	Users    []DHIS2User
+	// LocksAccounts is the setting keyLockMultipleFailedLogins: the fourth failed login of a user name locks it for 15
+	// minutes. Failures are forgotten when there was none for so long.
+	LocksAccounts bool
 	// Now is the server's clock; nil means time.Now.
 	Now func() time.Time
 }
@@ -63,6 +66,9 @@ type DHIS2 struct {
 	completed map[dhis2Slice]*dhis2Completion
 	approved  map[dhis2Approval]dhis2Approved
 	tokens    map[string]*dhis2Token
+	// logins counts the failed logins by user name; nil does not. lockOuts is how often an account was locked.
+	logins   map[string]dhis2Logins
+	lockOuts int
 }
 
 // NewDHIS2 gives a server with the metadata and no values.
@@ -80,6 +86,9 @@ func NewDHIS2(config DHIS2Config) *DHIS2 {
 	}
 	if d.now == nil {
 		d.now = time.Now
+	}
+	if config.LocksAccounts {
+		d.logins = map[string]dhis2Logins{}
 	}
 	for _, user := range config.Users {
 		user.ID = cmp.Or(user.ID, dhis2UID("user "+user.Username))
@@ -113,6 +122,13 @@ func (d *DHIS2) LockPeriod(dataSet, period string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.locked[[2]string{dataSet, period}] = true
+}
+
+// LockOuts is how often an account was locked for its failed logins.
+func (d *DHIS2) LockOuts() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.lockOuts
 }
 
 // Values gives everything that is stored and not deleted, sorted.

@@ -40,13 +40,53 @@ func (d *DHIS2) login(w http.ResponseWriter, r *http.Request) *DHIS2User {
 		return nil
 	}
 	name, password, _ := r.BasicAuth()
+	message := "Unauthorized"
+	if d.isLocked(name) {
+		message = "Account locked"
+	}
 	for _, user := range d.users {
-		if name != "" && user.Username == name && user.Password == password {
+		if name != "" && user.Username == name && user.Password == password && message == "Unauthorized" {
 			return user
 		}
 	}
-	d.writeJSON(w, http.StatusUnauthorized, dhis2Failure(http.StatusUnauthorized, "", "Unauthorized"))
+	d.loginFailed(name)
+	d.writeJSON(w, http.StatusUnauthorized, dhis2Failure(http.StatusUnauthorized, "", message))
 	return nil
+}
+
+// dhis2Logins are those of a user name that count together, and when the last one was.
+type dhis2Logins struct {
+	count int
+	last  time.Time
+}
+
+const (
+	lockingLogins = 4
+	lockedFor     = 15 * time.Minute
+)
+
+func (d *DHIS2) isLocked(name string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f := d.logins[name]
+	return f.count >= lockingLogins && d.now().Sub(f.last) < lockedFor
+}
+
+func (d *DHIS2) loginFailed(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.logins == nil {
+		return
+	}
+	f := d.logins[name]
+	if d.now().Sub(f.last) >= lockedFor {
+		f = dhis2Logins{}
+	}
+	f.count, f.last = f.count+1, d.now()
+	d.logins[name] = f
+	if f.count == lockingLogins {
+		d.lockOuts++
+	}
 }
 
 // tokenLogin gives the owner of a token.

@@ -55,6 +55,10 @@ type Fault struct {
 	Method, Path string
 	// Skip is how many selected requests are left alone first, Times how many are hit then; 0 hits all that follow.
 	Skip, Times int
+	// Every hits each so many-th of those only; 0 is every one.
+	Every int
+	// Contains selects requests whose body, unpacked, has the text; empty selects all.
+	Contains string
 
 	Delay      time.Duration
 	Status     int
@@ -125,12 +129,15 @@ func (f *countedFault) hits(r *http.Request) bool {
 		return false
 	}
 	f.seen++
-	return f.seen > f.Skip && (f.Times == 0 || f.seen <= f.Skip+f.Times)
+	return f.seen > f.Skip && (f.Times == 0 || f.seen <= f.Skip+f.Times) && (f.Every == 0 || (f.seen-f.Skip)%f.Every == 0)
 }
 
 // selects tells whether r is one of the requests which the fault is about.
 func (f *countedFault) selects(r *http.Request) bool {
 	if f.Method != "" && f.Method != r.Method || !strings.HasPrefix(r.URL.Path, f.Path) {
+		return false
+	}
+	if f.Contains != "" && !bytes.Contains(bodyText(r), []byte(f.Contains)) {
 		return false
 	}
 	switch f.Kind {
@@ -147,13 +154,30 @@ func bodySize(r *http.Request) int64 {
 	if r.ContentLength >= 0 || r.Body == nil {
 		return max(r.ContentLength, 0)
 	}
+	return int64(len(wholeBody(r)))
+}
+
+// wholeBody reads the body of r, and puts it back.
+func wholeBody(r *http.Request) []byte {
+	if r.Body == nil {
+		return nil
+	}
 	body, err := io.ReadAll(r.Body)
 	rest := io.Reader(bytes.NewReader(body))
 	if err != nil {
 		rest = io.MultiReader(rest, brokenReader{err})
 	}
 	r.Body = io.NopCloser(rest)
-	return int64(len(body))
+	return body
+}
+
+// bodyText is the body of r, unpacked.
+func bodyText(r *http.Request) []byte {
+	body := wholeBody(r)
+	if text, err := unpack(body); err == nil {
+		return text
+	}
+	return body
 }
 
 // brokenReader gives its error to whoever reads.

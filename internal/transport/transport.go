@@ -42,8 +42,9 @@ type Config struct {
 	// HeaderTimeout is how long the server may take until its answer begins, Timeout how long the whole of an answer
 	// may take that Do reads. Zero means no limit.
 	HeaderTimeout, Timeout time.Duration
-	// MaxBody is how large an answer may be, unpacked, in bytes. Zero means 512 MiB.
-	MaxBody int64
+	// MaxBody is how large an answer may be, unpacked, in bytes. Zero means 512 MiB. MaxStream is the same for what Stream
+	// leaves unread; zero means MaxBody.
+	MaxBody, MaxStream int64
 	// UserAgent is sent with every request.
 	UserAgent string
 	// Cookies keeps the server's cookies for the life of the client: a DHIS2 opens a session a request without them.
@@ -72,6 +73,9 @@ const (
 func New(config Config) (*Client, error) {
 	if config.MaxBody == 0 {
 		config.MaxBody = defaultMaxBody
+	}
+	if config.MaxStream == 0 {
+		config.MaxStream = config.MaxBody
 	}
 	network := config.RoundTripper
 	if network == nil {
@@ -182,7 +186,7 @@ func (c *Client) send(request *http.Request, again Again, stream bool) (*http.Re
 			try++
 			response, body, last = r, nil, describe(err)
 			if err == nil && (!stream || r.StatusCode != http.StatusOK) {
-				body, err = readAll(r)
+				body, err = c.readAll(r)
 				last = describe(err)
 			}
 			wait, retry = again(try, response, body, last)
@@ -287,7 +291,7 @@ func closeBody(request *http.Request) {
 // unpacked makes the response's body count, and where the server packed it, unpack itself.
 func (c *Client) unpacked(response *http.Response) *http.Response {
 	body := response.Body
-	limited := &limitedBody{closer: body, reader: body, left: c.config.MaxBody}
+	limited := &limitedBody{closer: body, reader: body, left: max(c.config.MaxBody, c.config.MaxStream)}
 	if strings.EqualFold(response.Header.Get("Content-Encoding"), "gzip") {
 		limited.reader = &lazyGzip{packed: body}
 		response.Header.Del("Content-Encoding")
@@ -298,8 +302,11 @@ func (c *Client) unpacked(response *http.Response) *http.Response {
 }
 
 // readAll reads and closes the body, and leaves an empty one in its place.
-func readAll(response *http.Response) ([]byte, error) {
+func (c *Client) readAll(response *http.Response) ([]byte, error) {
 	reader := io.Reader(response.Body)
+	if c.config.MaxStream > c.config.MaxBody {
+		reader = &limitedBody{reader: reader, left: c.config.MaxBody}
+	}
 	if response.StatusCode != http.StatusOK {
 		reader = io.LimitReader(reader, errorBody)
 	}

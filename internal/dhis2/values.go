@@ -1,0 +1,330 @@
+package dhis2
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/klauspost/compress/gzip"
+)
+
+// StoredValue is a value as a DHIS2 holds it, and who stored it when. The default combos are empty.
+type StoredValue struct {
+	DataValue
+
+	AttributeOptionCombo string
+	// StoredBy is a user name; LastUpdated is a time as DHIS2 writes it.
+	StoredBy, LastUpdated string
+}
+
+// Slice says which values are read: those of the data elements of a data set, for one period and the org units with all
+// below them.
+type Slice struct {
+	DataSet  string
+	Period   Period
+	OrgUnits []string
+}
+
+// Values reads what the server holds of a slice, deleted values left out, and gives yield each value in the order in which
+// they come; an error of yield ends the reading and is returned. DHIS2 stores no data set with a value: those of a data
+// element come back whichever data set they were entered in. A value is good until yield returns.
+//
+// Only when Values returns nil was the answer whole. ErrUnreadable, wrapped, says that the account may not read the slice: a
+// 409 of either dialect, or what 2.42 answers for an org unit outside the account's hierarchy, a 200 with nothing in it.
+func (c *Client) Values(ctx context.Context, s Slice, yield func(*StoredValue) error) error {
+	doing := fmt.Sprintf("read %s of data set %s from DHIS2", s.Period, s.DataSet)
+	query := url.Values{
+		"dataSet": {s.DataSet}, "period": {s.Period.String()}, "orgUnit": s.OrgUnits, "children": {"true"}, "compression": {"gzip"},
+	}
+	request, err := c.request(ctx, http.MethodGet, "/api/dataValueSets?"+query.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	response, body, err := c.caller.Stream(request, judgeRead)
+	if failure := failureOf(response, body, err); failure != nil {
+		failure.Doing = doing
+		if failure.Status == http.StatusConflict || failure.Status == http.StatusForbidden {
+			failure.err = ErrUnreadable
+		}
+		return failure
+	}
+	defer func() { _ = response.Body.Close() }()
+	return readValues(response.Body, reading{doing: doing, slice: s}, yield)
+}
+
+// ErrUnreadable says that the account may not read values.
+var ErrUnreadable = errors.New("the account may not read these values")
+
+// judgeRead says whether a read is worth another try.
+func judgeRead(try int, response *http.Response, body []byte, err error) (time.Duration, bool) {
+	failure := failureOf(response, body, err)
+	if failure == nil || !failure.Temporary || failure.timedOut() || try >= maxTries {
+		return 0, false
+	}
+	wait := shortWait(try, response)
+	return wait, wait <= maxShortWait
+}
+
+// reading is what an answer must be about.
+type reading struct {
+	doing string
+	slice Slice
+}
+
+// readValues reads an answer as a stream. Packed or not is told by its first bytes: DHIS2 gives gzip without saying so.
+func readValues(from io.Reader, about reading, yield func(*StoredValue) error) error {
+	buffered := bufio.NewReaderSize(from, 64<<10)
+	first, err := buffered.Peek(2)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return about.broken(err, 0)
+	}
+	plain := io.Reader(buffered)
+	switch {
+	case len(first) == 0:
+		return &Error{
+			Doing: about.doing, Kind: Refused, Status: http.StatusOK, err: ErrUnreadable, What: "the answer is empty, as DHIS2 gives it for org units that the account may not see",
+			Remedy: "give the account data view org units that cover those of the data set",
+		}
+	case len(first) == 2 && first[0] == 0x1f && first[1] == 0x8b:
+		unpacked, err := gzip.NewReader(buffered)
+		if err != nil {
+			return about.broken(err, 0)
+		}
+		plain = unpacked
+	}
+	d := &valueDecoder{Decoder: jsontext.NewDecoder(plain), about: about, texts: map[string]string{}}
+	err = d.answer(yield)
+	var caller *yieldError
+	switch {
+	case errors.As(err, &caller):
+		return caller.err
+	case err != nil:
+		return about.broken(err, d.values)
+	}
+	return nil
+}
+
+// broken tells why an answer could not be read to its end.
+func (r reading) broken(err error, values int) error {
+	if errors.Is(err, context.Canceled) {
+		return fmt.Errorf("%s: %w", r.doing, err)
+	}
+	where := fmt.Sprintf("after %d values", values)
+	var syntax *jsontext.SyntacticError
+	var form *formError
+	switch {
+	case errors.As(err, &form):
+		return &Error{Doing: r.doing, Kind: Unusable, What: form.what + ", " + where, Remedy: "check that the address is that of a DHIS2, and what stands before it"}
+	case errors.As(err, &syntax) && !errors.Is(err, io.ErrUnexpectedEOF):
+		return &Error{Doing: r.doing, Kind: Unusable, What: "the answer is no valid JSON, " + where + ": " + err.Error(), Remedy: "check that the address is that of a DHIS2, and what stands before it"}
+	}
+	failure := callFailure(err)
+	failure.Doing, failure.What = r.doing, "the answer broke off "+where+": "+failure.What
+	if failure.Remedy == "" {
+		failure.Remedy = "look at DHIS2 and the proxy before it, their time-outs above all"
+	}
+	return failure
+}
+
+type yieldError struct{ err error }
+
+func (e *yieldError) Error() string { return e.err.Error() }
+
+// formError is valid JSON of another form than values have.
+type formError struct{ what string }
+
+func (e *formError) Error() string { return e.what }
+
+// valueDecoder reads the parts of an answer. What it reads over and over, ids above all, is kept once.
+type valueDecoder struct {
+	*jsontext.Decoder
+
+	about  reading
+	header valueHeader
+	values int
+	texts  map[string]string
+	raw    []byte
+}
+
+// valueHeader is what all values of an answer share: from 2.43 on they leave it out themselves. It stands before them.
+type valueHeader struct{ period, orgUnit, attributeOptionCombo string }
+
+func (d *valueDecoder) answer(yield func(*StoredValue) error) error {
+	if err := d.open(jsontext.KindBeginObject, "the answer"); err != nil {
+		return err
+	}
+	for d.PeekKind() != jsontext.KindEndObject {
+		name, err := d.text()
+		if err != nil {
+			return err
+		}
+		switch name {
+		case "period":
+			d.header.period, err = d.text()
+		case "orgUnit":
+			d.header.orgUnit, err = d.text()
+		case "attributeOptionCombo":
+			d.header.attributeOptionCombo, err = d.text()
+		case "dataValues":
+			err = d.dataValues(yield)
+		default:
+			err = d.SkipValue()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return err
+	}
+	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		var syntax *jsontext.SyntacticError
+		if err != nil && !errors.As(err, &syntax) {
+			return err
+		}
+		return &formError{"something follows the answer's end"}
+	}
+	return nil
+}
+
+func (d *valueDecoder) dataValues(yield func(*StoredValue) error) error {
+	if err := d.open(jsontext.KindBeginArray, "dataValues"); err != nil {
+		return err
+	}
+	for d.PeekKind() != jsontext.KindEndArray {
+		v, err := d.value()
+		if err != nil {
+			return err
+		}
+		d.values++
+		if v == nil {
+			continue
+		}
+		if err := yield(v); err != nil {
+			return &yieldError{err}
+		}
+	}
+	_, err := d.ReadToken()
+	return err
+}
+
+// value reads one value; nil is one that was deleted.
+func (d *valueDecoder) value() (*StoredValue, error) {
+	if err := d.open(jsontext.KindBeginObject, "an entry of dataValues"); err != nil {
+		return nil, err
+	}
+	v := StoredValue{AttributeOptionCombo: d.header.attributeOptionCombo}
+	v.OrgUnit = d.header.orgUnit
+	period, deleted := d.header.period, false
+	for d.PeekKind() != jsontext.KindEndObject {
+		name, err := d.bytes()
+		if err != nil {
+			return nil, err
+		}
+		switch string(name) {
+		case "dataElement":
+			v.DataElement, err = d.text()
+		case "orgUnit":
+			v.OrgUnit, err = d.text()
+		case "period":
+			period, err = d.text()
+		case "categoryOptionCombo":
+			v.CategoryOptionCombo, err = d.text()
+		case "attributeOptionCombo":
+			v.AttributeOptionCombo, err = d.text()
+		case "value":
+			v.Value, err = d.text()
+		case "comment":
+			v.Comment, err = d.text()
+		case "storedBy":
+			v.StoredBy, err = d.text()
+		case "lastUpdated":
+			v.LastUpdated, err = d.text()
+		case "deleted":
+			var said jsontext.Value
+			said, err = d.ReadValue()
+			deleted = string(said) == "true"
+		default:
+			err = d.SkipValue()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if _, err := d.ReadToken(); err != nil {
+		return nil, err
+	}
+	switch {
+	case v.DataElement == "" || v.OrgUnit == "":
+		return nil, &formError{"a value has no data element or no org unit"}
+	case period != "" && period != d.about.slice.Period.String():
+		return nil, &formError{fmt.Sprintf("a value is of period %.40q, which was not asked for", period)}
+	case deleted:
+		return nil, nil
+	}
+	v.CategoryOptionCombo, v.AttributeOptionCombo = withoutDefault(v.CategoryOptionCombo), withoutDefault(v.AttributeOptionCombo)
+	return &v, nil
+}
+
+func withoutDefault(combo string) string {
+	if combo == DefaultCombo {
+		return ""
+	}
+	return combo
+}
+
+// text reads a string; null is an empty one.
+func (d *valueDecoder) text() (string, error) {
+	b, err := d.bytes()
+	if err != nil {
+		return "", err
+	}
+	if text, ok := d.texts[string(b)]; ok {
+		return text, nil
+	}
+	text := string(b)
+	if len(d.texts) < keptTexts && len(text) <= keptLength {
+		d.texts[text] = text
+	}
+	return text, nil
+}
+
+const (
+	keptTexts  = 50_000
+	keptLength = 64
+)
+
+// bytes reads a string, which the name of a field is as well. It is good until the next one is read.
+func (d *valueDecoder) bytes() ([]byte, error) {
+	raw, err := d.ReadValue()
+	if err != nil {
+		return nil, err
+	}
+	switch raw.Kind() {
+	case jsontext.KindString:
+	case jsontext.KindNull:
+		return nil, nil
+	default:
+		return nil, &formError{fmt.Sprintf("%.40s stands where a text belongs", raw)}
+	}
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return raw[1 : len(raw)-1], nil
+	}
+	d.raw, err = jsontext.AppendUnquote(d.raw[:0], raw)
+	return d.raw, err
+}
+
+func (d *valueDecoder) open(kind jsontext.Kind, what string) error {
+	if got := d.PeekKind(); got != kind && got != jsontext.KindInvalid {
+		return &formError{what + " has another form than values have"}
+	}
+	_, err := d.ReadToken()
+	return err
+}

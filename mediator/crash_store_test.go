@@ -1,0 +1,143 @@
+//go:build unix
+
+package main
+
+import (
+	"database/sql"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// crashStore is a kind of store that the processes of a run share.
+type crashStore struct {
+	name string
+	// oneIn says that of the points one in so many is tried, random how many runs are killed at random unless SOAK_KILLS says
+	// otherwise.
+	oneIn  int
+	random int64
+	// setting is a line of the configuration.
+	setting func(t *testing.T) string
+	// look opens what is stored, to be read; nil where there is nothing yet. Of a process that is dead the store is left as it
+	// is, so that the next process finds it as the killed one has left it.
+	look func(t *testing.T, folder string, dead bool) *sql.DB
+}
+
+// sqliteStore is a file in the data folder.
+func sqliteStore() crashStore {
+	return crashStore{name: "SQLite", oneIn: 1, random: 30, setting: func(*testing.T) string { return "" }, look: func(t *testing.T, folder string, dead bool) *sql.DB {
+		t.Helper()
+		path, mode := filepath.Join(folder, "data", "mediator.db"), "?mode=ro&_pragma=busy_timeout(10000)"
+		if dead {
+			path, mode = copyOf(t, path), ""
+		}
+		if _, err := os.Stat(path); err != nil {
+			return nil
+		}
+		db, err := sql.Open("sqlite", "file:"+path+mode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var verdict string
+		if err := db.QueryRow(`PRAGMA quick_check`).Scan(&verdict); dead && (err != nil || verdict != "ok") {
+			t.Errorf("the store is damaged: %v %s", err, verdict)
+		}
+		return db
+	}}
+}
+
+// copyOf copies a SQLite file and what was written ahead of it.
+func copyOf(t *testing.T, path string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "copy.db")
+	for _, part := range []string{"", "-wal"} {
+		text, err := os.ReadFile(path + part)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(to+part, text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return to
+}
+
+// remembered is what a store holds, as far as it is compared.
+type remembered struct {
+	// submissions are the ids, by data set.
+	submissions map[string][]string
+	// unfinished is how many submissions have not ended, untold how many ends were not told.
+	unfinished, untold int
+	// settled are the digests of the chunks whose answer was recorded.
+	settled map[string]bool
+	// chunks are the digests of all that is recorded.
+	chunks map[string]bool
+	// letters and jobs are how many of them are not done.
+	letters, jobs int
+}
+
+// idle says that nothing is left to do.
+func (r remembered) idle() bool { return r.unfinished+r.untold+r.letters+r.jobs == 0 }
+
+// remembers reads the store.
+func (c *crashing) remembers(dead bool) remembered {
+	c.t.Helper()
+	r := remembered{submissions: map[string][]string{}, settled: map[string]bool{}, chunks: map[string]bool{}}
+	db := c.store.look(c.t, c.folder, dead)
+	if db == nil {
+		return r
+	}
+	defer db.Close() //nolint:errcheck // it was only read
+	var set, id, state, told, digest string
+	var ended int64
+	var count int
+	err := errors.Join(
+		rows(db, `SELECT r.data_set, s.id, s.ended_at, s.told FROM submission s JOIN series r ON r.number = s.series ORDER BY s.number`, func() {
+			r.submissions[set] = append(r.submissions[set], id)
+			switch {
+			case ended == 0:
+				r.unfinished++
+			case told == "":
+				r.untold++
+			}
+		}, &set, &id, &ended, &told),
+		rows(db, `SELECT digest, state FROM chunk`, func() {
+			r.chunks[digest] = true
+			switch state {
+			case "accepted", "partly_accepted", "refused", "split":
+				r.settled[digest] = true
+			}
+		}, &digest, &state),
+		rows(db, `SELECT count(*) FROM outbox WHERE state <> 'done'`, func() { r.letters = count }, &count),
+		rows(db, `SELECT count(*) FROM river_job WHERE state IN ('available', 'pending', 'retryable', 'running', 'scheduled')`, func() { r.jobs = count }, &count),
+	)
+	if err != nil {
+		c.t.Fatalf("the store cannot be read: %v", err)
+	}
+	return r
+}
+
+// rows calls each for every row. A table that is not there yet, or not whole, has none.
+func rows(db *sql.DB, query string, each func(), to ...any) error {
+	found, err := db.Query(query)
+	if err != nil {
+		if text := err.Error(); strings.Contains(text, "no such ") || strings.Contains(text, "does not exist") {
+			return nil
+		}
+		return err
+	}
+	defer found.Close() //nolint:errcheck // it was only read
+	for found.Next() {
+		if err := found.Scan(to...); err != nil {
+			return err
+		}
+		each()
+	}
+	return found.Err()
+}

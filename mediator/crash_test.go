@@ -1,0 +1,283 @@
+//go:build unix
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cht-dhis2/mediator/internal/sandbox"
+)
+
+// crashEnd is what a run leaves with the neighbours and in the reports: the same whatever was killed.
+type crashEnd struct {
+	Values  []sandbox.DHIS2Value
+	Reports map[string][]map[string]any
+	Told    map[string][]map[string]any
+}
+
+// end gives what a run has left, and finds what must not be, whatever a clean run leaves.
+func (c *crashing) end() crashEnd {
+	c.t.Helper()
+	end := crashEnd{Values: c.dhis2.Values(), Reports: map[string][]map[string]any{}, Told: map[string][]map[string]any{}}
+	left := c.remembers(true)
+	if !left.idle() {
+		c.t.Errorf("something is left to do: %d submissions, %d ends to be told, %d letters, %d jobs", left.unfinished, left.untold, left.letters, left.jobs)
+	}
+	for set, ids := range left.submissions {
+		for _, id := range ids {
+			code, said := c.house.run("status", id, "--json")
+			var report map[string]any
+			if err := json.Unmarshal([]byte(said), &report); err != nil || code != 0 {
+				c.t.Fatalf("status ends with %d: %v\n%s", code, err, said)
+			}
+			for _, name := range []string{"id", "created_at", "ended_at", "chunks", "chunks_total"} {
+				delete(report, name)
+			}
+			end.Reports[set] = append(end.Reports[set], report)
+		}
+	}
+	stray := 0
+	for _, t := range c.him.Transactions() {
+		properties, _ := t["properties"].(map[string]any)
+		set := property(t, "data_set")
+		if set == "" && t["status"] == "Failed" { // a trigger that OpenHIM could not pass on
+			stray++
+			continue
+		}
+		if id := property(t, "submission"); !slices.Contains(left.submissions[set], id) {
+			c.t.Errorf("OpenHIM is told of a submission %q of data set %q, which the store does not know", id, set)
+		}
+		delete(properties, "submission")
+		end.Told[set] = append(end.Told[set], map[string]any{"status": t["status"], "properties": properties})
+	}
+	if stray > c.refused {
+		c.t.Errorf("%d transactions tell of no submission, and %d triggers did not arrive", stray, c.refused)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	seen := map[string]bool{}
+	again := 0
+	for i, digest := range c.posted {
+		if at, is := c.settled[digest]; is && i >= at {
+			c.t.Errorf("request %d of %d to DHIS2 was sent again after its acknowledgement had been recorded", i+1, len(c.posted))
+		}
+		if seen[digest] {
+			again++
+		}
+		seen[digest] = true
+		if !left.chunks[digest] {
+			c.t.Errorf("request %d to DHIS2 is not recorded", i+1)
+		}
+	}
+	if again > mostAgain*c.kills {
+		c.t.Errorf("%d requests were sent again after %d kills", again, c.kills)
+	}
+	return end
+}
+
+// mostAgain is how many requests may have to go again after a kill: the one on its way and the one before it, whose answer
+// is written down meanwhile.
+const mostAgain = 2
+
+// crashBinary builds the program so that it can be killed at its transactions.
+func crashBinary(t *testing.T) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), "mediator")
+	if said, err := exec.Command("go", "build", "-tags", "crash", "-o", binary, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build the program: %v\n%s", err, said)
+	}
+	return binary
+}
+
+// clean is a run without a kill, to which the others are compared.
+type clean struct {
+	crashEnd
+	ground
+	// points are the points that the run has come to, by phase.
+	points [phases][]kill
+}
+
+func cleanRun(t *testing.T, on ground) clean {
+	t.Helper()
+	c := newCrashing(t, on, story{})
+	c.run()
+	one := clean{crashEnd: c.end(), ground: on}
+	for p := range phases {
+		one.points[p] = c.points(p)
+		t.Logf("phase %s: %s, %d transactions, %v", p, c.took[p].Round(time.Millisecond), len(c.transactions(p)), c.counts[p])
+	}
+	return one
+}
+
+// points are the points of a phase that the run has come to.
+func (c *crashing) points(p phase) (points []kill) {
+	for n := range c.transactions(p) {
+		points = append(points, kill{"before-commit", n + 1}, kill{"after-commit", n + 1})
+	}
+	for _, place := range crashPlaces() {
+		for n := range c.counts[p][place.name] {
+			for _, stage := range place.stages {
+				points = append(points, kill{place.name + "-" + stage, n + 1})
+			}
+		}
+	}
+	return points
+}
+
+// killed runs a story and compares its end with the clean one's. It gives how often a process was killed, and the points that
+// no process came to.
+func (one clean) killed(t *testing.T, s story) (kills int, unmet []string) {
+	t.Helper()
+	c := newCrashing(t, one.ground, s)
+	defer func() {
+		if t.Failed() {
+			t.Logf("it was killed at %s", s)
+			for p := range phases {
+				t.Logf("transactions of phase %s:\n%s", p, strings.Join(c.transactions(p), "\n"))
+			}
+		}
+	}()
+	c.run()
+	if diff := cmp.Diff(one.crashEnd, c.end()); diff != "" {
+		t.Errorf("the end is not that of a clean run (-clean +killed):\n%s", diff)
+	}
+	return c.kills, c.unmet
+}
+
+// TestAKillAtAnyInstantLosesNothingAndDoublesNothing kills the program, and compares what it leaves in the end with what a run
+// leaves that nobody has killed.
+func TestAKillAtAnyInstantLosesNothingAndDoublesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes minutes")
+	}
+	for _, store := range []crashStore{sqliteStore()} {
+		t.Run(store.name, func(t *testing.T) {
+			one := cleanRun(t, ground{binary: crashBinary(t), store: store, ports: newSteadyPorts()})
+			t.Run("at every point", func(t *testing.T) {
+				kills, unmet := atOnce(t, one, everyPoint(one))
+				if len(unmet)*20 > kills { // some depend on the clock, as what River does at intervals
+					t.Errorf("%d processes were killed, and %d did not come to their point: %v", kills, len(unmet), unmet)
+				}
+			})
+			t.Run("at random", func(t *testing.T) { atOnce(t, one, random(t, store)) })
+		})
+	}
+}
+
+// named is a story with its name.
+type named struct {
+	name string
+	story
+}
+
+// everyPoint kills at each point of each phase once, or at one in some where the store says so, in as few runs as that takes.
+func everyPoint(one clean) (all []named) {
+	for i := 0; ; i += one.store.oneIn {
+		var s story
+		more := false
+		for p := range phases {
+			if i < len(one.points[p]) {
+				s[p], more = []kill{one.points[p][i]}, true
+			}
+		}
+		if !more {
+			return all
+		}
+		all = append(all, named{fmt.Sprint(i + 1), s})
+	}
+}
+
+// random makes stories of a seed. Each has its own seed, one after the other, so that one can be told again by itself.
+func random(t *testing.T, store crashStore) (all []named) {
+	t.Helper()
+	count, seed := fromEnv(t, "SOAK_KILLS", store.random), fromEnv(t, "SOAK_SEED", time.Now().UnixMilli())
+	t.Logf("%d runs from seed %d on; SOAK_SEED=<the number of a run> SOAK_KILLS=1 does that one again", count, seed)
+	for i := range count {
+		all = append(all, named{fmt.Sprint(seed + i), randomStory(seed + i)})
+	}
+	return all
+}
+
+func fromEnv(t *testing.T, name string, otherwise int64) int64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	number, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return number
+}
+
+// randomStory kills in each phase none, one or two processes one after the other, and at least one in all. It depends on the
+// seed alone.
+func randomStory(seed int64) (s story) {
+	dice := rand.New(rand.NewPCG(uint64(seed), 0))
+	places := crashPlaces()
+	for some := false; !some; {
+		for p := range phases {
+			s[p] = nil
+			for range dice.IntN(3) {
+				some = true
+				place := places[dice.IntN(len(places))]
+				s[p] = append(s[p], [...]kill{
+					{"after", dice.IntN(lasts[p])},
+					{"after", dice.IntN(lasts[p])},
+					{[...]string{"before-commit", "after-commit"}[dice.IntN(2)], 1 + dice.IntN(28)},
+					{place.name + "-" + place.stages[dice.IntN(len(place.stages))], 1 + dice.IntN(place.most)},
+				}[dice.IntN(4)])
+			}
+		}
+	}
+	return s
+}
+
+// lasts is about how many milliseconds a phase lasts.
+var lasts = [phases]int{1200, 1500, 2000}
+
+// atOnce runs stories, some at a time: they mostly wait.
+func atOnce(t *testing.T, one clean, all []named) (kills int, unmet []string) {
+	t.Helper()
+	began := time.Now()
+	stories := make(chan named)
+	var runners sync.WaitGroup
+	var mu sync.Mutex
+	for range crashRunners {
+		runners.Go(func() {
+			for s := range stories {
+				t.Run(s.name, func(t *testing.T) {
+					n, missed := one.killed(t, s.story)
+					mu.Lock()
+					defer mu.Unlock()
+					kills += n
+					unmet = append(unmet, missed...)
+				})
+			}
+		})
+	}
+	for _, s := range all {
+		stories <- s
+	}
+	close(stories)
+	runners.Wait()
+	t.Logf("%d runs with %d kills in %s; %d points were not met: %v", len(all), kills, time.Since(began).Round(time.Second), len(unmet), unmet)
+	return kills, unmet
+}
+
+// crashRunners is how many stories run at a time.
+const crashRunners = 8

@@ -1,0 +1,179 @@
+package orchestration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/issue"
+	"github.com/cht-dhis2/mediator/internal/ledger"
+)
+
+// holdings are what a month is compared with: what the ledger knows and what DHIS2 holds.
+type holdings struct {
+	base, others, tried *acceptedReader
+	// theirs is nil where DHIS2 was not read.
+	theirs *heldSpool
+}
+
+// holdings opens what is known of a plan's period. The caller closes it.
+func (s *Submitter) holdings(ctx context.Context, p *Plan) *holdings {
+	h := &holdings{base: readAccepted(nil), others: readAccepted(nil), tried: readAccepted(nil)}
+	if s.Ledger == nil {
+		return h
+	}
+	key := ledger.Key{DHIS2: p.set.DHIS2, DataSet: p.set.ID, Period: p.period, CHT: p.from.Name}
+	h.base, h.others, h.tried = readAccepted(s.Ledger.Accepted(ctx, key)), readAccepted(s.Ledger.AcceptedOfOthers(ctx, key)), readAccepted(s.Ledger.Tried(ctx, key))
+	return h
+}
+
+func (h *holdings) close() {
+	h.base.stop()
+	h.others.stop()
+	h.tried.stop()
+	if h.theirs != nil {
+		h.theirs.close()
+	}
+}
+
+// acceptedReader reads parts of org units in the order of their ids.
+type acceptedReader struct {
+	next func() (ledger.AcceptedPart, error, bool)
+	stop func()
+	head ledger.AcceptedPart
+	more bool
+	err  error
+
+	cells []cell
+	// source is that of the cells read last.
+	source string
+}
+
+func readAccepted(parts iter.Seq2[ledger.AcceptedPart, error]) *acceptedReader {
+	if parts == nil {
+		parts = func(func(ledger.AcceptedPart, error) bool) {}
+	}
+	r := &acceptedReader{}
+	r.next, r.stop = iter.Pull2(parts)
+	r.advance()
+	return r
+}
+
+func (r *acceptedReader) advance() {
+	r.head, r.err, r.more = r.next()
+	r.more = r.more && r.err == nil
+}
+
+// of gives the cells of an org unit, in their order; those of several parts for one cell are added up. It is good until the
+// next one. Org units that come before it are passed over.
+func (r *acceptedReader) of(orgUnit string) ([]cell, error) {
+	r.cells = r.cells[:0]
+	for r.more && r.head.OrgUnit < orgUnit {
+		r.advance()
+	}
+	parts := 0
+	for ; r.more && r.head.OrgUnit == orgUnit; parts++ {
+		values, err := r.head.Values()
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range values {
+			r.cells = append(r.cells, cellOf(r.head.AttributeOptionCombo, v))
+		}
+		r.source = r.head.CHT
+		r.advance()
+	}
+	if r.err != nil || parts < 2 {
+		return r.cells, r.err
+	}
+	slices.SortStableFunc(r.cells, compareCells)
+	return r.cells, nil
+}
+
+// summed adds up what several sources say of one cell.
+func summed(cells []cell) []cell {
+	var sums []cell
+	for i := range cells {
+		if last := len(sums) - 1; last >= 0 && compareCells(sums[last], cells[i]) == 0 {
+			sums[last] = *sums[last].plus(&cells[i])
+			continue
+		}
+		sums = append(sums, cells[i])
+	}
+	return sums
+}
+
+// mostListedUnits is how many org units are asked for by their ids; of more, all that the account sees are read.
+const mostListedUnits = 40
+
+// readTheirs reads what DHIS2 holds of a plan's period. Where the account may not read it, that is noted, and the ledger alone
+// is compared with.
+func (s *Submitter) readTheirs(ctx context.Context, p *Plan, h *holdings, c *comparison) error {
+	var user dhis2.User
+	err := p.patience.with(ctx, "DHIS2", func() (err error) {
+		user, err = p.to.Client.Me(p.evidence.call(ctx, "Ask DHIS2 "+p.to.Name+" whose account this is"))
+		return err
+	})
+	if err != nil {
+		s.noteDown(ctx, "DHIS2 "+p.to.Name, err)
+		return err
+	}
+	slice := dhis2.Slice{DataSet: p.set.ID, Period: p.period, OrgUnits: p.request.OrgUnits}
+	if len(slice.OrgUnits) == 0 || len(slice.OrgUnits) > mostListedUnits {
+		slice.OrgUnits = nil
+		for _, root := range user.OrgUnits {
+			slice.OrgUnits = append(slice.OrgUnits, root.ID)
+		}
+	}
+	if len(slice.OrgUnits) == 0 {
+		return s.unread(p, errors.New("the account has no org units in DHIS2"))
+	}
+	err = p.patience.with(ctx, "DHIS2", func() error {
+		file, err := newSpool(s.SpoolDir)
+		if err != nil {
+			return err
+		}
+		theirs, read := &heldSpool{spool: file}, 0
+		err = p.to.Client.Values(p.evidence.call(ctx, fmt.Sprintf("Read what DHIS2 %s holds of %s", p.to.Name, p.period)), slice, func(v *dhis2.StoredValue) error {
+			if read%progressEvery == 0 {
+				s.watch(Progress{Step: "compare", Done: read})
+			}
+			read++
+			return theirs.add(v)
+		})
+		if err == nil {
+			err = theirs.flush()
+		}
+		s.contacted("DHIS2 "+p.to.Name, err)
+		if err != nil {
+			theirs.close()
+			return err
+		}
+		h.theirs = theirs
+		return nil
+	})
+	if errors.Is(err, dhis2.ErrUnreadable) {
+		return s.unread(p, err)
+	}
+	if err != nil {
+		return err
+	}
+	c.readTheirs, c.account, p.account = true, user.Username, user.Username
+	return nil
+}
+
+// unread notes that DHIS2 could not be compared with. A repair, which is nothing without, ends so.
+func (s *Submitter) unread(p *Plan, why error) error {
+	const remedy = "share the data set with the account for viewing data, and give the account org units for viewing data that cover it; or set compare: ledger to say that this is meant"
+	if p.mustRead || p.request.Mode == ledger.ModeRepair {
+		return blocked("not_compared_with_dhis2", remedy, "what DHIS2 holds cannot be read: %v", why)
+	}
+	p.tally.addIssues([]issue.Issue{{
+		Code: "not_compared_with_dhis2", Severity: issue.Note, Count: 1, Remedy: remedy,
+		Text: fmt.Sprintf("what DHIS2 holds cannot be read, so that only what it accepted before was compared with, and a correction made there may be overwritten: %v", why),
+	}})
+	return nil
+}

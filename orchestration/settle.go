@@ -1,0 +1,286 @@
+package orchestration
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/issue"
+	"github.com/cht-dhis2/mediator/internal/ledger"
+	"github.com/cht-dhis2/mediator/internal/mapping"
+)
+
+// settlement makes of the gathered cells what is to be sent, org unit by org unit.
+type settlement struct {
+	*Plan
+	*comparison
+
+	rules    *mapping.Mapping
+	holdings *holdings
+	live     map[string]bool
+	ours     []cell
+
+	changes                             Changes
+	gone                                []string
+	goneValues, goneSum                 int
+	vanished, overwritten, edited, said int
+	reported                            int
+}
+
+// settle makes of the gathered cells what is to be sent. Without holdings that is all of them; without gathered cells, which
+// a repair has not, it is what the ledger has.
+func (s *Submitter) settle(p *Plan, g *gathering, rules *mapping.Mapping, h *holdings, c *comparison) error {
+	w := &settlement{Plan: p, comparison: c, rules: rules, holdings: h}
+	t := p.tally
+	var ids []string
+	if g != nil {
+		t.uses.Add(g.uses)
+		t.issues.Join(&g.homeless)
+		t.report.Counts.Quarantined += g.homeless.Total()
+		for _, n := range g.dropped {
+			t.report.Counts.Dropped += n
+		}
+		w.live = g.live
+		c.elements = g.elements
+		var err error
+		if ids, err = g.spool.orgUnits(); err != nil {
+			return err
+		}
+		for orgUnit, n := range g.dropped {
+			t.orgUnit(orgUnit).Dropped += n
+		}
+	}
+	var err error
+	if p.content, err = newContent(s.SpoolDir); err != nil {
+		return err
+	}
+	if p.agreed, err = newContent(s.SpoolDir); err != nil {
+		return err
+	}
+	if err := w.all(g, ids); err != nil {
+		return err
+	}
+	t.report.Counts.Fetched = t.report.Counts.Dropped + t.report.Counts.Quarantined + t.report.Counts.Unsent + t.report.Counts.Unchanged
+	if g != nil {
+		t.addIssues(mapping.Extras(g.extras))
+		w.tell(g)
+	}
+	if err := p.agreed.seal(); err != nil {
+		return err
+	}
+	return p.content.seal()
+}
+
+// all goes through the org units of the CHT and of the ledger, in the order of their ids.
+func (w *settlement) all(g *gathering, ids []string) error {
+	asked := w.request.OrgUnits
+	for {
+		known := ""
+		if w.holdings != nil {
+			b := w.holdings.base
+			for b.more && (len(asked) > 0 && !slices.Contains(asked, b.head.OrgUnit) || w.live != nil && !w.live[b.head.OrgUnit]) {
+				b.advance()
+			}
+			if b.err != nil {
+				return b.err
+			}
+			if b.more {
+				known = b.head.OrgUnit
+			}
+		}
+		switch {
+		case len(ids) > 0 && (known == "" || ids[0] <= known):
+			cells, err := g.spool.of(ids[0])
+			if err != nil {
+				return err
+			}
+			if err := w.orgUnit(ids[0], w.rules.OrgUnit(cells), true); err != nil {
+				return err
+			}
+			ids = ids[1:]
+		case known != "":
+			if err := w.orgUnit(known, mapping.Settled{}, false); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+// orgUnit settles one org unit; fetched says that the CHT gives it.
+func (w *settlement) orgUnit(id string, settled mapping.Settled, fetched bool) error {
+	t := w.tally
+	d := difference{send: settled.Values}
+	if w.holdings != nil {
+		u, err := w.unitOf(id, settled, fetched)
+		if err != nil {
+			return err
+		}
+		if w.visit != nil {
+			if err := w.visit(u, w.elements); err != nil {
+				return err
+			}
+		}
+		d = w.unit(u)
+		if owner := w.holdings.others.source; !w.policy.AddUp && len(u.others) > 0 && len(d.send)+d.unchanged+d.kept > 0 {
+			return sharedUnit(id, owner, w.cht)
+		}
+		w.note(u, d)
+	}
+	counts := &t.report.Counts
+	counts.Dropped += settled.Dropped - d.raised
+	counts.Quarantined += settled.Quarantined + d.kept
+	counts.Unsent += len(d.send)
+	counts.Unchanged += d.unchanged
+	t.uses.Add(settled.Uses)
+	if !settled.Empty {
+		w.reported++
+	}
+	if err := w.agreed.add(id, d.agreed); err != nil {
+		return err
+	}
+	if len(d.send)+settled.Quarantined+d.kept == 0 && d.unchanged > 0 { // nobody has to look at it
+		delete(t.orgUnits, id)
+		t.last = nil
+		t.same++
+		return nil
+	}
+	if len(d.send)+settled.Quarantined+settled.Dropped+d.kept+d.unchanged == 0 {
+		return nil
+	}
+	result := t.orgUnit(id)
+	result.Dropped += settled.Dropped - d.raised
+	result.Quarantined += settled.Quarantined + d.kept
+	result.Unsent += len(d.send)
+	result.Unchanged += d.unchanged
+	if d.changes > 0 {
+		result.Changes, result.Was, result.Becomes = d.changes, d.was, d.becomes
+	}
+	t.addIssues(settled.Issues)
+	t.addIssues(d.issues)
+	return w.content.add(id, d.send)
+}
+
+// unitOf gathers what is known of an org unit.
+func (w *settlement) unitOf(id string, settled mapping.Settled, fetched bool) (u unit, err error) {
+	h := w.holdings
+	u = unit{orgUnit: id, gone: !fetched || settled.Empty, empty: fetched}
+	if u.base, err = h.base.of(id); err != nil {
+		return u, err
+	}
+	if u.tried, err = h.tried.of(id); err != nil {
+		return u, err
+	}
+	if u.others, err = h.others.of(id); err != nil {
+		return u, err
+	}
+	u.others = summed(u.others)
+	if h.theirs != nil {
+		if u.theirs, err = h.theirs.of(id); err != nil {
+			return u, err
+		}
+	}
+	w.ours = cellsOf(w.ours, settled)
+	u.ours = w.ours
+	if w.mode == ledger.ModeRepair {
+		u.ours, u.gone = u.base, false
+	}
+	return u, nil
+}
+
+// note adds up what is told of the whole.
+func (w *settlement) note(u unit, d difference) {
+	w.vanished += d.vanished
+	w.overwritten += d.overwritten
+	if d.edited {
+		w.edited++
+	}
+	if len(u.base) > 0 {
+		w.said++
+		w.changes.Was += d.was
+	}
+	w.changes.Becomes += d.becomes
+	if d.changes > 0 {
+		w.changes.Cells += d.changes
+		w.changes.OrgUnits++
+	}
+	if d.removed == 0 {
+		return
+	}
+	w.goneValues += d.removed
+	w.goneSum += d.removedSum
+	w.gone = append(w.gone, u.orgUnit)
+	code, how := "org_unit_vanished", "the CHT does not give it any more"
+	if u.empty {
+		code, how = "org_unit_fell_to_zero", "the CHT gives zeros only"
+	}
+	w.tally.addIssues([]issue.Issue{{
+		Code: code, Severity: issue.Note, Count: d.removed, OrgUnit: u.orgUnit,
+		Text:   fmt.Sprintf("%s, and DHIS2 holds %d values of ours there, with a sum of %d: where its figures have moved to another org unit they would be counted twice", how, d.removed, d.removedSum),
+		Remedy: "approving the submission deletes those values. Where the org unit is missing by mistake, mend the mapping or the CHT, reject the submission, and submit again; to leave its values there for good, forget them: mediator ledger forget --org-unit " + u.orgUnit,
+	}})
+}
+
+// tell adds what there is to say of the whole, and whether it has to be held.
+func (w *settlement) tell(g *gathering) {
+	t := w.tally
+	note := func(code string, count int, text, remedy string) {
+		if count > 0 {
+			t.addIssues([]issue.Issue{{Code: code, Severity: issue.Note, Count: count, Text: text, Remedy: remedy}})
+		}
+	}
+	if w.reported == 0 && t.report.Counts.Unsent+t.report.Counts.Unchanged == 0 {
+		t.addIssues([]issue.Issue{{
+			Code: "nothing_reported", Severity: issue.Note, Count: t.report.Counts.Dropped,
+			Text: "every value is zero or left out by a rule, so nothing is sent", Remedy: "check that phones have synced for this month, and the rules of the data set",
+		}})
+	}
+	note("org_units_not_live", g.notLive, "these values are of org units that have not joined yet, by live_from of the data set", "add their district to live_from when it joins")
+	note("cells_vanished", w.vanished, "the CHT does not give these cells any more, and DHIS2 keeps what it accepted of them", "look into the CHT's settings and the mapping; vanished_cells of the data set says whether they are kept, set to zero or deleted")
+	if w.said > 0 {
+		t.report.Changes = &w.changes
+	}
+	var holds, remedies []string
+	if n := len(w.gone); n > 0 {
+		holds = append(holds, fmt.Sprintf("%d org unit(s), %s first, have nothing in the CHT any more, and DHIS2 holds %d values of ours there, with a sum of %d", n, w.gone[0], w.goneValues, w.goneSum))
+		remedies = append(remedies, "approving deletes those values and sends the rest; rejecting leaves DHIS2 as it is")
+	}
+	if w.edited > 0 {
+		holds = append(holds, fmt.Sprintf("somebody changed values of %d org unit(s) in DHIS2", w.edited))
+		remedies = append(remedies, "approving overwrites what was changed there")
+	}
+	if fall := w.changes.Was - w.changes.Becomes; w.policy.MostShrink > 0 && w.changes.Was > 0 && fall*100 > w.policy.MostShrink*w.changes.Was {
+		holds = append(holds, fmt.Sprintf("the month shrinks from %d to %d, by more than %d %%", w.changes.Was, w.changes.Becomes, w.policy.MostShrink))
+		remedies = append(remedies, "look into the CHT for what is missing; approve only where the fall is true")
+	}
+	t.holds, t.holdRemedy = strings.Join(holds, "; "), strings.Join(remedies, "; ")
+}
+
+// live gives the org units that are sent in the plan's period, where the data set's live_from chooses; nil is all.
+func (s *Submitter) live(ctx context.Context, p *Plan) (map[string]bool, error) {
+	if len(p.set.Compare.LiveFrom) == 0 {
+		return nil, nil
+	}
+	live := map[string]bool{}
+	err := p.patience.with(ctx, "DHIS2", func() error {
+		return p.to.Client.OrgUnits(p.evidence.call(ctx, "Read the org units of data set "+p.set.ID), p.set.ID, func(o dhis2.OrgUnit) {
+			live[o.ID] = isLive(p.set.Compare.LiveFrom, o.Path, p.period)
+		})
+	})
+	return live, err
+}
+
+// isLive says whether an org unit has joined by a period: the lowest entry at it or above it counts.
+func isLive(entries []LiveFrom, path string, period dhis2.Period) bool {
+	live, lowest := false, -1
+	for _, e := range entries {
+		at := strings.Index(path+"/", "/"+e.OrgUnit+"/")
+		if at > lowest {
+			live, lowest = !period.Before(e.Period), at
+		}
+	}
+	return live
+}
