@@ -154,10 +154,10 @@ func (p *postgres) migrate(ctx context.Context) (err error) {
 	return err
 }
 
-var createTable = regexp.MustCompile(`(?m)^CREATE TABLE (\w+)`)
+var createTable = regexp.MustCompile(`(?m)^(?:CREATE TABLE|ALTER TABLE \w+ RENAME TO) (\w+)`)
 
-// ourTables are the names of the tables that the migrations make, with commas between. Others in the same schema are not
-// ours.
+// ourTables are the names that the migrations give to tables, also to those that are gone again, with commas between.
+// Others in the same schema are not ours.
 func ourTables() (string, error) {
 	files, err := fs.Glob(migrations, "migrations/*.sql")
 	var names []string
@@ -288,7 +288,7 @@ func (p *postgres) check(ctx context.Context) error {
 	return p.l.read(ctx, "check the store", func(tx *sql.Tx) error {
 		var lacking []string
 		rows, err := tx.QueryContext(ctx, `SELECT t || ' (' || p || ')' FROM unnest(string_to_array($1, ',') || ARRAY['river_job', 'river_leader', 'river_queue']) t,
-			unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p WHERE NOT has_table_privilege(t, p) ORDER BY 1`, ours)
+			unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p WHERE to_regclass(t) IS NOT NULL AND NOT has_table_privilege(to_regclass(t), p) ORDER BY 1`, ours)
 		err = each(rows, err, func() error {
 			var one string
 			err := rows.Scan(&one)
