@@ -186,7 +186,9 @@ func NewEngine(s *Submitter) (*Engine, error) {
 }
 
 // Start begins to work. The context ends the work at once; Stop ends it in good order.
-func (e *Engine) Start(ctx context.Context) error { return e.client.Start(ctx) }
+func (e *Engine) Start(ctx context.Context) error {
+	return e.submitter.Ledger.Explain("begin to work the jobs", e.client.Start(ctx))
+}
 
 // Stop takes no new work and tells what is under way to stop: a request that is on its way is finished, the rest goes on
 // with the next start. It returns when nothing is under way any more, or when the context ends.

@@ -61,9 +61,27 @@ func (s *Service) Run(ctx context.Context) error {
 		if ctx.Err() != nil || err != nil && !s.mayPass(err) {
 			return err
 		}
+		if err != nil {
+			s.logger().WithError(err).Error("the work cannot begin, and is tried again")
+		}
 		if err := s.Ledger.StepDown(ctx); err != nil {
 			s.logger().WithError(err).Error("the worker role could not be given back, and ends by itself")
 		}
+		if err != nil && !standsBy(ctx) {
+			return nil
+		}
+	}
+}
+
+// standsBy waits until it is time to look again, and says whether it still is.
+func standsBy(ctx context.Context) bool {
+	timer := time.NewTimer(roleEvery)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
@@ -124,11 +142,7 @@ func (s *Service) awaitRole(ctx context.Context) error {
 			s.tellStandby(trouble)
 			told = trouble.Kind
 		}
-		timer := time.NewTimer(roleEvery)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if !standsBy(ctx) {
 			return ctx.Err()
 		}
 	}

@@ -77,6 +77,7 @@ var ErrChunk = errors.New("the chunk is not the one that was recorded")
 // values.
 func (l *Ledger) Compose(ctx context.Context, id string, from Range, size int) (c Chunk, values []dhis2.DataValue, combo string, err error) {
 	c.Range = Range{From: from.From, To: from.From}
+	from.To = min(from.To, from.From+max(size, 1)) // a part has a value at least; PostgreSQL sends all rows that are asked for
 	err = l.read(ctx, "compose a chunk of submission "+id, func(tx *sql.Tx) error {
 		s, err := brief(ctx, tx, id)
 		if err == nil {

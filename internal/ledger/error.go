@@ -63,6 +63,9 @@ var (
 	ErrQueueFull = errors.New("the queue is full")
 )
 
+// Explain says of an error that the job engine had with the database what Error says of those of the ledger.
+func (l *Ledger) Explain(doing string, err error) error { return l.explain(doing, err) }
+
 // explain says what was being done, and makes an Error of what a person can do something about. Nil stays nil.
 func (l *Ledger) explain(doing string, err error) error {
 	if err == nil {

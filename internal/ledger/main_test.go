@@ -122,11 +122,6 @@ func opened(t testing.TB, config Config, c *clock) *Ledger {
 	return l
 }
 
-func open(t testing.TB) *Ledger {
-	t.Helper()
-	return openAt(t, t.TempDir(), newClock())
-}
-
 func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -152,18 +154,37 @@ func (p *postgres) migrate(ctx context.Context) (err error) {
 	return err
 }
 
-// ourTables are those whose texts are sorted by their bytes.
-const ourTables = `SELECT c.table_name FROM information_schema.tables c WHERE c.table_schema = current_schema() AND c.table_type = 'BASE TABLE'
-	AND c.table_name NOT LIKE 'river%' AND c.table_name NOT LIKE 'goose%'`
+var createTable = regexp.MustCompile(`(?m)^(?:CREATE TABLE|ALTER TABLE \w+ RENAME TO) (\w+)`)
+
+// ourTables are the names that the migrations give to tables, also to those that are gone again, with commas between.
+// Others in the same schema are not ours.
+func ourTables() (string, error) {
+	files, err := fs.Glob(migrations, "migrations/*.sql")
+	var names []string
+	for _, file := range files {
+		text, err := fs.ReadFile(migrations, file)
+		if err != nil {
+			return "", err
+		}
+		for _, found := range createTable.FindAllStringSubmatch(string(text), -1) {
+			names = append(names, found[1])
+		}
+	}
+	return strings.Join(names, ","), err
+}
 
 // sortByBytes lets PostgreSQL sort and compare texts as SQLite and Go do, whatever the language of the database. Content
 // rests on one order of its org units.
 func (p *postgres) sortByBytes(ctx context.Context) error {
+	ours, err := ourTables()
+	if err != nil {
+		return err
+	}
 	type column struct{ table, name string }
 	var others []column
 	rows, err := p.side.QueryContext(ctx, `SELECT table_name, column_name FROM information_schema.columns
-		WHERE table_schema = current_schema() AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C' AND table_name IN (`+ourTables+`)
-		ORDER BY table_name, column_name`)
+		WHERE table_schema = current_schema() AND data_type = 'text' AND collation_name IS DISTINCT FROM 'C' AND table_name = ANY (string_to_array($1, ','))
+		ORDER BY table_name, column_name`, ours)
 	err = each(rows, err, func() error {
 		var c column
 		err := rows.Scan(&c.table, &c.name)
@@ -260,11 +281,14 @@ func (p *postgres) hasTable(ctx context.Context, name string) (has bool, err err
 
 // check finds rights that the account lacks.
 func (p *postgres) check(ctx context.Context) error {
+	ours, err := ourTables()
+	if err != nil {
+		return err
+	}
 	return p.l.read(ctx, "check the store", func(tx *sql.Tx) error {
 		var lacking []string
-		rows, err := tx.QueryContext(ctx, `SELECT t.table_name || ' (' || p || ')' FROM (`+ourTables+`
-			UNION SELECT unnest(ARRAY['river_job', 'river_leader', 'river_queue'])) t, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p
-			WHERE NOT has_table_privilege(quote_ident(t.table_name), p) ORDER BY 1`)
+		rows, err := tx.QueryContext(ctx, `SELECT t || ' (' || p || ')' FROM unnest(string_to_array($1, ',') || ARRAY['river_job', 'river_leader', 'river_queue']) t,
+			unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) p WHERE to_regclass(t) IS NOT NULL AND NOT has_table_privilege(to_regclass(t), p) ORDER BY 1`, ours)
 		err = each(rows, err, func() error {
 			var one string
 			err := rows.Scan(&one)

@@ -135,6 +135,21 @@ func TestTextsAreSortedByTheirBytesWhateverTheLanguage(t *testing.T) {
 	}
 }
 
+func TestTablesOfOthersAreLeftAlone(t *testing.T) {
+	address := empty(t)
+	must(t, server.SQL(address, `SET ROLE `+cluster.Owner+`; CREATE TABLE others (name text)`))
+	l := openDatabase(t, address, nil)
+	var sorted int
+	must(t, l.reader.QueryRow(`SELECT count(*) FROM information_schema.columns WHERE table_name = 'others' AND collation_name = 'C'`).Scan(&sorted))
+	if sorted > 0 {
+		t.Error("a table that is not ours was changed")
+	}
+	must(t, l.reader.QueryRow(`SELECT count(*) FROM information_schema.columns WHERE table_name = 'content' AND data_type = 'text' AND collation_name = 'C'`).Scan(&sorted))
+	if sorted != 2 {
+		t.Errorf("%d columns of the content are sorted by their bytes", sorted)
+	}
+}
+
 func TestSecretsOfTheAddressAreNotTold(t *testing.T) {
 	const secret = "hunter2"
 	for _, address := range []string{

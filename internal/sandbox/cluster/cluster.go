@@ -1,7 +1,5 @@
 //go:build unix
 
-// Package cluster starts a real PostgreSQL for tests, from the programs that the system's package brings, in a folder of
-// its own. It belongs to no service of the system, and nothing reaches it from outside: it listens at a socket in its folder.
 package cluster
 
 import (
@@ -22,17 +20,6 @@ import (
 	"time"
 )
 
-// ErrMissing says that PostgreSQL is not installed.
-var ErrMissing = errors.New("PostgreSQL is not installed: there is no /usr/lib/postgresql/*/bin/initdb (Debian's package is postgresql)")
-
-// Config says how a cluster is to be.
-type Config struct {
-	// Durable lets it sync to disk as in real life. Without it the tests are faster, and a crash of the machine is not tried.
-	Durable bool
-	// Prepare makes the tables of the database that all others are copies of, given its address; nil makes none.
-	Prepare func(address string) error
-}
-
 // Cluster is a PostgreSQL server. The zero value with a Config is not started yet: the first database starts it.
 type Cluster struct {
 	Config
@@ -46,13 +33,6 @@ type Cluster struct {
 	made    int
 	failure error
 }
-
-const (
-	// Owner is the account that owns the databases. It needs no password, as all others but one.
-	Owner = "owner"
-	// WithPassword is the account that needs one. The test makes it.
-	WithPassword = "with_password"
-)
 
 // Database makes a new database and gives its address. It starts the server where it does not run yet.
 func (c *Cluster) Database() (address string, err error) {
@@ -70,16 +50,6 @@ func (c *Cluster) Database() (address string, err error) {
 		return "", err
 	}
 	return c.address(name, Owner), nil
-}
-
-// As gives the address of a database for another account.
-func As(address, account string) string {
-	u, err := url.Parse(address)
-	if err != nil {
-		panic(err) // it is one that Database gave
-	}
-	u.User = url.User(account)
-	return u.String()
 }
 
 // SQL runs statements on the database at an address, as the server's own superuser.
