@@ -1,16 +1,11 @@
 package main
 
 import (
-	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"os/exec"
 	"path/filepath"
-	"strings"
-
-	_ "modernc.org/sqlite" // to ask the store how large its tables are
 )
 
 // reread is what a month costs that was accepted before.
@@ -18,8 +13,8 @@ type reread struct {
 	// alone is fetching and checking it; ledger and server are submissions of it that find nothing changed, compared with the
 	// ledger only, and with what DHIS2 holds too.
 	alone, ledger, server sample
-	// sent is the share of values that is sent when one in a hundred has changed; perValue is what the ledger takes on disk.
-	sent, perValue float64
+	// sent is the share of values that is sent when one in a hundred has changed.
+	sent float64
 }
 
 func measureReread(binary, folder string, orgUnits, elements, runs int) (r reread, err error) {
@@ -30,10 +25,6 @@ func measureReread(binary, folder string, orgUnits, elements, runs int) (r rerea
 	defer stop()
 	first := mediator(binary, folder, url)
 	if _, err := run(first); err != nil {
-		return r, err
-	}
-	values := float64(orgUnits * elements)
-	if r.perValue, err = ledgerSize(filepath.Join(folder, "data", "mediator.db"), values); err != nil {
 		return r, err
 	}
 	if err := set(url, 0); err != nil {
@@ -81,29 +72,15 @@ func measureReread(binary, folder string, orgUnits, elements, runs int) (r rerea
 	if report.Counts.Accepted == 0 || report.Counts.Accepted+report.Counts.Unchanged != orgUnits*elements {
 		return r, fmt.Errorf("of a month with changes %d values were accepted and %d unchanged", report.Counts.Accepted, report.Counts.Unchanged)
 	}
-	r.sent = float64(report.Counts.Accepted) / values
+	r.sent = float64(report.Counts.Accepted) / float64(orgUnits*elements)
 	return r, nil
 }
 
 // set says what the stubs hold: the month as it was accepted in DHIS2, and one in so many values changed in the CHT.
 func set(url string, changed int) error {
-	response, err := http.Get(fmt.Sprintf("%s/set?holds=true&changed=%d", url, changed)) //nolint:noctx // a benchmark
+	response, err := http.Get(fmt.Sprintf("%s/set?holds=true&changed=%d", url, changed))
 	if err != nil {
 		return err
 	}
 	return response.Body.Close()
-}
-
-// ledgerSize is how many bytes a value takes in what was accepted, its indexes included.
-func ledgerSize(file string, values float64) (float64, error) {
-	db, err := sql.Open("sqlite", file)
-	if err != nil {
-		return 0, err
-	}
-	var bytes float64
-	err = db.QueryRow(`SELECT coalesce(sum(pgsize), 0) FROM dbstat WHERE name LIKE 'ledger%' OR name LIKE 'sqlite_autoindex_ledger%' OR name LIKE 'sqlite_autoindex_accepted%'`).Scan(&bytes) //nolint:noctx // a benchmark
-	if err != nil && strings.Contains(err.Error(), "dbstat") {
-		err = errors.New("this SQLite does not tell how large a table is")
-	}
-	return bytes / values, errors.Join(err, db.Close())
 }

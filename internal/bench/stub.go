@@ -41,7 +41,7 @@ func stub(orgUnits, elements int) error {
 		}
 	}
 	set(0, false)
-	mux.HandleFunc("GET /set", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /set", func(_ http.ResponseWriter, r *http.Request) {
 		changed, _ := strconv.Atoi(r.FormValue("changed"))
 		set(changed, r.FormValue("holds") == "true")
 	})

@@ -10,7 +10,7 @@ import (
 
 // TestTheEvidenceOfAnOutageHasABound answers a chunk as often as it is tried in a week, and asks for the version each time.
 func TestTheEvidenceOfAnOutageHasABound(t *testing.T) {
-	l := open(t)
+	l := openAt(t, t.TempDir(), nil)
 	s := begin(t, l, Request{Key: key()})
 	must(t, l.Prepared(t.Context(), s.ID, readyWith(manyParts(2, 5)...), nil))
 	must(t, l.Advance(t.Context(), s.ID, Sending, nil))
