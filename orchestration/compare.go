@@ -76,8 +76,10 @@ func compareCells(a, b cell) int {
 func (c *cell) isZero() bool { return c.value == "0" }
 
 // number is the value where it is a whole number, as all of ours are, else 0.
-func (c *cell) number() int {
-	n, _ := strconv.Atoi(c.value)
+func (c *cell) number() int { return numberOf(c.value) }
+
+func numberOf(value string) int {
+	n, _ := strconv.Atoi(value)
 	return n
 }
 

@@ -124,7 +124,13 @@ func (w *settlement) orgUnit(id string, settled mapping.Settled, fetched bool) e
 				return err
 			}
 		}
-		d = w.unit(u)
+		if u.isNew() && w.visit == nil {
+			for i := range settled.Values {
+				d.becomes += numberOf(settled.Values[i].Value)
+			}
+		} else {
+			d = w.unit(u)
+		}
 		if owner := w.holdings.others.source; !w.policy.AddUp && len(u.others) > 0 && len(d.send)+d.unchanged+d.kept > 0 {
 			return sharedUnit(id, owner, w.cht)
 		}
@@ -183,6 +189,9 @@ func (w *settlement) unitOf(id string, settled mapping.Settled, fetched bool) (u
 			return u, err
 		}
 	}
+	if u.isNew() && w.visit == nil {
+		return u, nil
+	}
 	w.ours = cellsOf(w.ours, settled)
 	u.ours = w.ours
 	if w.mode == ledger.ModeRepair {
@@ -190,6 +199,9 @@ func (w *settlement) unitOf(id string, settled mapping.Settled, fetched bool) (u
 	}
 	return u, nil
 }
+
+// isNew says that nobody knows anything of an org unit but the CHT.
+func (u unit) isNew() bool { return len(u.base)+len(u.others)+len(u.tried)+len(u.theirs) == 0 }
 
 // note adds up what is told of the whole.
 func (w *settlement) note(u unit, d difference) {

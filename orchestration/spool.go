@@ -190,17 +190,33 @@ type heldSpool struct {
 	*spool
 
 	cells []cell
+	// combo, category, by and at are how the texts were written that came last: they mostly come again.
+	combo, category, by, at lastText
+}
+
+// lastText is a text and how it is written.
+type lastText struct {
+	text    string
+	written []byte
+}
+
+// again writes a text that is the last one as a rule.
+func (s *heldSpool) again(b []byte, text string, last *lastText) []byte {
+	if text != last.text || last.written == nil {
+		last.text, last.written = text, s.text(last.written[:0], text)
+	}
+	return append(b, last.written...)
 }
 
 func (s *heldSpool) add(v *dhis2.StoredValue) error {
 	return s.spool.add(v.OrgUnit, func(b []byte) []byte {
-		b = s.text(b, v.AttributeOptionCombo)
+		b = s.again(b, v.AttributeOptionCombo, &s.combo)
 		b = s.text(b, v.DataElement)
-		b = s.text(b, v.CategoryOptionCombo)
+		b = s.again(b, v.CategoryOptionCombo, &s.category)
 		b = s.text(b, v.Value)
 		b = s.text(b, v.Comment)
-		b = s.text(b, v.StoredBy)
-		return s.text(b, v.LastUpdated)
+		b = s.again(b, v.StoredBy, &s.by)
+		return s.again(b, v.LastUpdated, &s.at)
 	})
 }
 

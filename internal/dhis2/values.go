@@ -3,12 +3,14 @@ package dhis2
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -99,7 +101,10 @@ func readValues(from io.Reader, about reading, yield func(*StoredValue) error) e
 		}
 		plain = unpacked
 	}
-	d := &valueDecoder{Decoder: jsontext.NewDecoder(plain), about: about, texts: map[string]string{}}
+	unpacking := readAhead(plain)
+	defer unpacking.end()
+	plain = unpacking
+	d := &valueDecoder{Decoder: jsontext.NewDecoder(plain, jsontext.AllowDuplicateNames(true)), about: about, period: about.slice.Period.String(), texts: map[string]string{}}
 	err = d.answer(yield)
 	var caller *yieldError
 	switch {
@@ -147,10 +152,13 @@ type valueDecoder struct {
 	*jsontext.Decoder
 
 	about  reading
+	period string
 	header valueHeader
-	values int
-	texts  map[string]string
-	raw    []byte
+	// last is the value read last: most of its texts come again with the next one.
+	last, next StoredValue
+	values     int
+	texts      map[string]string
+	raw        []byte
 }
 
 // valueHeader is what all values of an answer share: from 2.43 on they leave it out themselves. It stands before them.
@@ -215,62 +223,66 @@ func (d *valueDecoder) dataValues(yield func(*StoredValue) error) error {
 	return err
 }
 
-// value reads one value; nil is one that was deleted.
+// value reads one value; nil is one that was deleted. The object is read as a whole, which makes sure of its form, and then
+// gone through by hand: there are a million of them.
 func (d *valueDecoder) value() (*StoredValue, error) {
-	if err := d.open(jsontext.KindBeginObject, "an entry of dataValues"); err != nil {
+	raw, err := d.ReadValue()
+	if err != nil {
 		return nil, err
 	}
-	v := StoredValue{AttributeOptionCombo: d.header.attributeOptionCombo}
-	v.OrgUnit = d.header.orgUnit
+	if raw.Kind() != jsontext.KindBeginObject {
+		return nil, &formError{"an entry of dataValues has another form than values have"}
+	}
+	d.last, d.next = d.next, StoredValue{AttributeOptionCombo: d.header.attributeOptionCombo, DataValue: DataValue{OrgUnit: d.header.orgUnit}}
+	last, v := &d.last, &d.next
 	period, deleted := d.header.period, false
-	for d.PeekKind() != jsontext.KindEndObject {
-		name, err := d.bytes()
-		if err != nil {
-			return nil, err
+	for fields := (flatObject{raw[1:]}); ; {
+		name, value, more := fields.next()
+		if !more {
+			break
 		}
+		into, before := (*string)(nil), ""
 		switch string(name) {
-		case "dataElement":
-			v.DataElement, err = d.text()
-		case "orgUnit":
-			v.OrgUnit, err = d.text()
-		case "period":
-			period, err = d.text()
-		case "categoryOptionCombo":
-			v.CategoryOptionCombo, err = d.text()
-		case "attributeOptionCombo":
-			v.AttributeOptionCombo, err = d.text()
-		case "value":
-			v.Value, err = d.text()
-		case "comment":
-			v.Comment, err = d.text()
-		case "storedBy":
-			v.StoredBy, err = d.text()
-		case "lastUpdated":
-			v.LastUpdated, err = d.text()
-		case "deleted":
-			var said jsontext.Value
-			said, err = d.ReadValue()
-			deleted = string(said) == "true"
+		case `"dataElement"`:
+			into = &v.DataElement
+		case `"orgUnit"`:
+			into, before = &v.OrgUnit, last.OrgUnit
+		case `"period"`:
+			into, before = &period, d.period
+		case `"categoryOptionCombo"`:
+			into, before = &v.CategoryOptionCombo, cmp.Or(last.CategoryOptionCombo, DefaultCombo)
+		case `"attributeOptionCombo"`:
+			into, before = &v.AttributeOptionCombo, cmp.Or(last.AttributeOptionCombo, DefaultCombo)
+		case `"value"`:
+			into = &v.Value
+		case `"comment"`:
+			into, before = &v.Comment, last.Comment
+		case `"storedBy"`:
+			into, before = &v.StoredBy, last.StoredBy
+		case `"lastUpdated"`:
+			into, before = &v.LastUpdated, last.LastUpdated
+		case `"deleted"`:
+			deleted = string(value) == "true"
+			continue
 		default:
-			err = d.SkipValue()
+			continue
 		}
+		text, err := d.unquote(value)
 		if err != nil {
 			return nil, err
 		}
-	}
-	if _, err := d.ReadToken(); err != nil {
-		return nil, err
+		*into = d.keep(text, before)
 	}
 	switch {
 	case v.DataElement == "" || v.OrgUnit == "":
 		return nil, &formError{"a value has no data element or no org unit"}
-	case period != "" && period != d.about.slice.Period.String():
+	case period != "" && period != d.period:
 		return nil, &formError{fmt.Sprintf("a value is of period %.40q, which was not asked for", period)}
 	case deleted:
 		return nil, nil
 	}
 	v.CategoryOptionCombo, v.AttributeOptionCombo = withoutDefault(v.CategoryOptionCombo), withoutDefault(v.AttributeOptionCombo)
-	return &v, nil
+	return v, nil
 }
 
 func withoutDefault(combo string) string {
@@ -280,20 +292,94 @@ func withoutDefault(combo string) string {
 	return combo
 }
 
+// flatObject goes through the members of a JSON object that is known to be well-formed, behind its brace.
+type flatObject struct{ b []byte }
+
+// next gives a name, in its quotes, and a value as they stand there.
+func (o *flatObject) next() (name, value []byte, more bool) {
+	o.skip(',')
+	if len(o.b) == 0 || o.b[0] != '"' {
+		return nil, nil, false
+	}
+	name = o.take()
+	o.skip(':')
+	return name, o.take(), true
+}
+
+// skip passes over a separator, and white space.
+func (o *flatObject) skip(separator byte) {
+	at := 0
+	for at < len(o.b) && (o.b[at] == separator || o.b[at] == ' ' || o.b[at] == '\n' || o.b[at] == '\t' || o.b[at] == '\r') {
+		at++
+	}
+	o.b = o.b[at:]
+}
+
+// take takes a value off: a text with its quotes, a list or an object with all in it, or a word or number.
+func (o *flatObject) take() (value []byte) {
+	end, depth := 0, 0
+	for end < len(o.b) {
+		switch c := o.b[end]; c {
+		case '"':
+			end += textLength(o.b[end:])
+		case '{', '[':
+			depth++
+			end++
+		case '}', ']':
+			depth--
+			end++
+		default:
+			for end++; depth == 0 && end < len(o.b) && strings.IndexByte(" \t\r\n,}]", o.b[end]) < 0; {
+				end++
+			}
+		}
+		if depth <= 0 {
+			break
+		}
+	}
+	value, o.b = o.b[:end], o.b[end:]
+	return value
+}
+
+// textLength is how long a text is that stands at the beginning, with its quotes.
+func textLength(b []byte) int {
+	end := 1
+	for {
+		n := bytes.IndexByte(b[end:], '"')
+		if n < 0 {
+			return len(b)
+		}
+		end += n + 1
+		escapes := 0
+		for at := end - 2; b[at] == '\\'; at-- {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			return end
+		}
+	}
+}
+
 // text reads a string; null is an empty one.
 func (d *valueDecoder) text() (string, error) {
 	b, err := d.bytes()
-	if err != nil {
-		return "", err
+	return string(b), err
+}
+
+// keep makes a string of b: the last one where it is the same, and otherwise the same one for the same text as long as there
+// are not too many.
+func (d *valueDecoder) keep(b []byte, last string) string {
+	if string(b) == last {
+		return last
 	}
 	if text, ok := d.texts[string(b)]; ok {
-		return text, nil
+		return text
 	}
 	text := string(b)
 	if len(d.texts) < keptTexts && len(text) <= keptLength {
 		d.texts[text] = text
 	}
-	return text, nil
+	return text
 }
 
 const (
@@ -307,9 +393,14 @@ func (d *valueDecoder) bytes() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	switch raw.Kind() {
-	case jsontext.KindString:
-	case jsontext.KindNull:
+	return d.unquote(raw)
+}
+
+// unquote gives the text of a string, without a copy where nothing in it is escaped; null is an empty one.
+func (d *valueDecoder) unquote(raw []byte) ([]byte, error) {
+	switch {
+	case len(raw) > 0 && raw[0] == '"':
+	case string(raw) == "null":
 		return nil, nil
 	default:
 		return nil, &formError{fmt.Sprintf("%.40s stands where a text belongs", raw)}
@@ -317,6 +408,7 @@ func (d *valueDecoder) bytes() ([]byte, error) {
 	if bytes.IndexByte(raw, '\\') < 0 {
 		return raw[1 : len(raw)-1], nil
 	}
+	var err error
 	d.raw, err = jsontext.AppendUnquote(d.raw[:0], raw)
 	return d.raw, err
 }
