@@ -103,6 +103,9 @@ func bench(orgUnits, elements, runs int, write string) error {
 	if r.reread, err = measureReread(binary, folder, orgUnits, elements, runs); err != nil {
 		return err
 	}
+	if r.queued, r.oneByOne, err = measureQueue(binary, folder); err != nil {
+		return err
+	}
 	text := report(orgUnits, elements, clients, r)
 	if _, err := fmt.Print(text); err != nil || write == "" {
 		return err
@@ -146,7 +149,7 @@ func (r *results) measureService(binary, folder string, orgUnits, elements int) 
 
 const config = `cht: [{name: stub, url: %[1]q, username: x, password: x}]
 dhis2: [{name: stub, url: %[1]q, token: x}]
-data_sets: [{id: DsBench0001, first_period: "202601", completeness: off}]
+data_sets: [{id: DsBench0001, first_period: "201001", completeness: off}]
 `
 
 // mediator submits the month on a new store.
@@ -291,6 +294,9 @@ type results struct {
 	store, binary int64
 	service       service
 	reread        reread
+	// queued is how long the service takes for many submissions that are asked for at once, oneByOne for those that are
+	// asked for one after the other.
+	queued, oneByOne time.Duration
 }
 
 func report(orgUnits, elements int, clients []client, r results) string {
@@ -335,6 +341,7 @@ func report(orgUnits, elements int, clients []client, r results) string {
 	fmt.Fprintf(&b, "| peak memory of fetching and checking alone, with the ledger, with DHIS2 | %.0f, %.0f, %.0f MiB | 96 MiB |\n", mib(again.alone.memory), mib(again.ledger.memory), mib(again.server.memory))
 	fmt.Fprintf(&b, "| values sent when 1 %% changed | %.2f %% | 2 %% |\n", 100*again.sent)
 	fmt.Fprintf(&b, "| the store on disk, for each value: the ledger and the content | %.1f bytes | 12 bytes for the ledger |\n", float64(r.store)/float64(orgUnits*elements))
+	fmt.Fprintf(&b, "| %d submissions queued at once: wall time against one after the other | %.2f x | 1.3 x |\n", queuedMonths, r.queued.Seconds()/r.oneByOne.Seconds())
 	fmt.Fprintf(&b, "| demo to its first output | %.3f s | 0.3 s |\n", r.demo.Seconds())
 	return b.String()
 }

@@ -29,23 +29,35 @@ const (
 // startService measures how long the service takes from its start to its first good answer on a store that is there, and
 // how much memory it has when nothing happens.
 func startService(binary, folder, url string) (s service, err error) {
+	err = serving(binary, folder, url, func(address string, pid int, started time.Duration) (err error) {
+		s.start = started
+		time.Sleep(idleFor)
+		s.memory, err = resident(pid)
+		return err
+	})
+	return s, err
+}
+
+// serving runs the service as long as f works with it. It tells f its address, its process, and how long it took to its first
+// good answer.
+func serving(binary, folder, url string, f func(address string, pid int, started time.Duration) error) (err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return s, err
+		return err
 	}
 	address := listener.Addr().String()
 	_ = listener.Close()
 	file := filepath.Join(folder, "config.yaml")
 	text := fmt.Sprintf(config, url) + "listen: " + address + "\nopen: true\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		return s, err
+		return err
 	}
 	c := exec.Command(binary, "serve", "--config", file)
 	var said bytes.Buffer
 	c.Stdout, c.Stderr = &said, &said
 	started := time.Now()
 	if err := c.Start(); err != nil {
-		return s, err
+		return err
 	}
 	defer func() {
 		_ = c.Process.Signal(syscall.SIGTERM)
@@ -56,18 +68,12 @@ func startService(binary, folder, url string) (s service, err error) {
 		if err == nil {
 			_ = response.Body.Close()
 			if response.StatusCode == http.StatusOK {
-				s.start = time.Since(started)
-				break
+				return f(address, c.Process.Pid, time.Since(started))
 			}
 		}
 		time.Sleep(serveEvery)
 	}
-	if s.start == 0 {
-		return s, fmt.Errorf("the service did not answer: %s", said.String())
-	}
-	time.Sleep(idleFor)
-	s.memory, err = resident(c.Process.Pid)
-	return s, err
+	return fmt.Errorf("the service did not answer: %s", said.String())
 }
 
 // resident is how much memory a process has at present.

@@ -51,7 +51,9 @@ func stub(orgUnits, elements int) error {
 	})
 	mux.HandleFunc("GET /api/v2/export/dhis", func(w http.ResponseWriter, r *http.Request) {
 		body := plain
-		if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		if period := askedPeriod(r); period != benchPeriod {
+			body = bytes.Replace(plain, []byte(benchPeriod), []byte(period), 1)
+		} else if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 			body = packed
 			w.Header().Set("Content-Encoding", "gzip")
 		}
@@ -84,6 +86,15 @@ func stub(orgUnits, elements int) error {
 		return err
 	}
 	return nil
+}
+
+// askedPeriod is the month that an export is asked for.
+func askedPeriod(r *http.Request) string {
+	ms, err := strconv.ParseInt(r.FormValue("filters[date][from]"), 10, 64)
+	if err != nil {
+		return benchPeriod
+	}
+	return time.UnixMilli(ms).UTC().Format("200601")
 }
 
 // importStub reads an import to its end and answers that all of its values were stored.
