@@ -29,7 +29,7 @@ const (
 // startService measures how long the service takes from its start to its first good answer on a store that is there, and
 // how much memory it has when nothing happens.
 func startService(binary, folder, url string) (s service, err error) {
-	err = serving(binary, folder, url, func(address string, pid int, started time.Duration) (err error) {
+	err = serving(binary, folder, url, func(_ string, pid int, started time.Duration) (err error) {
 		s.start = started
 		time.Sleep(idleFor)
 		s.memory, err = resident(pid)

@@ -39,7 +39,7 @@ func readAhead(from io.Reader) *ahead {
 				return
 			}
 			n, err := io.ReadFull(from, into)
-			if err == io.ErrUnexpectedEOF { //nolint:errorlint // what ReadFull itself gives for a stream that ends here; an error around one is a body cut off
+			if err == io.ErrUnexpectedEOF { // what ReadFull gives for a stream that ends here; an error around one is a body cut off
 				err = io.EOF
 			}
 			a.ready <- piece{into[:n], err}

@@ -241,7 +241,8 @@ func (d *valueDecoder) value() (*StoredValue, error) {
 		if !more {
 			break
 		}
-		into, before := (*string)(nil), ""
+		var into *string
+		before := ""
 		switch string(name) {
 		case `"dataElement"`:
 			into = &v.DataElement
