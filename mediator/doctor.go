@@ -60,6 +60,9 @@ func (c doctorCommand) Run(a *app) error {
 		d.destination(a.ctx, s.Destinations[name])
 	}
 	d.store(a, store(settings, a))
+	if c.TryExport {
+		d.strangers(a, s, store(settings, a))
+	}
 	if settings.OpenHIM.IsSet() {
 		d.openHIM(a.ctx, settings, s)
 	}
@@ -255,6 +258,28 @@ func (d *doctor) store(a *app, at ledger.Config) {
 	}
 	d.worker = l.Worker(a.ctx)
 	d.ok("store", what, "%s can be read and written, and is worked by %s", l.Place(), cmp.Or(d.worker, "nobody"))
+}
+
+// strangers looks for values that our account stored in DHIS2 and that this store never sent, as when two mediators with stores
+// of their own send one data set.
+func (d *doctor) strangers(a *app, s *orchestration.Submitter, at ledger.Config) {
+	l, err := ledger.Open(a.ctx, at)
+	if err != nil {
+		return // told by the check of the store
+	}
+	defer l.Close() //nolint:errcheck // nothing was written
+	s.Ledger = l
+	defer func() { s.Ledger = nil }()
+	for _, set := range s.DataSets {
+		for _, source := range set.CHT {
+			values, period, err := s.Strangers(a.ctx, orchestration.Request{DataSet: set.ID, Period: orchestration.LatestClosed, CHT: source})
+			if err != nil || values == 0 {
+				continue // what cannot be read is told by the other checks
+			}
+			d.warn(set.DHIS2, "data set "+set.ID, fmt.Sprintf("%s: our account stored %d values there that this store never sent from %s", period, values, source),
+				"where another mediator sends this data set, let only one do so, or let both work with one store; where the store was lost, or is new, the next submission learns them")
+		}
+	}
 }
 
 // openHIM tries OpenHIM: its address and account, and the channel under which reports appear.

@@ -271,6 +271,35 @@ func (s *Submitter) Adopt(ctx context.Context, r Request) (Adoption, error) {
 	return a, err
 }
 
+// Strangers counts the values of a request's period that DHIS2 holds of our account and that this store never sent: another
+// mediator with a store of its own, or a store that was lost, has sent them. The period is that of the answer. An error says
+// why it cannot be told.
+func (s *Submitter) Strangers(ctx context.Context, r Request) (values int, period string, err error) {
+	plan, err := s.visited(ctx, r, func(p *Plan, u unit, known map[string]bool) error {
+		return u.pairs(nil, known, func(_ Pair, ours, theirs *cell) error {
+			if ours == nil || theirs == nil || theirs.storedBy != p.account {
+				return nil
+			}
+			for _, sent := range [][]cell{u.base, u.others, u.tried} {
+				if _, ours := slices.BinarySearchFunc(sent, *theirs, compareCells); ours {
+					return nil
+				}
+			}
+			values++
+			return nil
+		})
+	})
+	if err != nil {
+		return 0, "", err
+	}
+	defer plan.Close()
+	report := plan.Report()
+	if report.Error != "" {
+		return 0, report.Period, errors.New(report.Error)
+	}
+	return values, report.Period, nil
+}
+
 // Forget forgets what DHIS2 accepted of a request's period, of its org units or of all, and says how many parts that were. From
 // then on the cells are nobody's: what DHIS2 holds of them is compared with as somebody's correction, unless our account
 // stored it.
