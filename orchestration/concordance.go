@@ -99,6 +99,9 @@ func (s *Submitter) Concord(ctx context.Context, r Request, yield func(Pair) err
 	c := Concordance{DataSet: r.DataSet, Period: r.Period, CHT: r.CHT, Different: []Pair{}, Elements: []ElementTotals{}}
 	elements := map[string]*Totals{}
 	plan, err := s.visited(ctx, r, func(p *Plan, u unit, known map[string]bool) error {
+		if !p.set.Compare.AddUp {
+			u.others = nil
+		}
 		return u.pairs(p.forgetful, known, func(one Pair, ours, theirs *cell) error {
 			c.Totals.add(one, ours, theirs)
 			if elements[one.DataElement] == nil {
@@ -153,7 +156,7 @@ func (s *Submitter) visited(ctx context.Context, r Request, visit func(p *Plan, 
 	return p, nil
 }
 
-// pairs gives each cell of an org unit that either side has.
+// pairs gives each cell of an org unit that either side has. What DHIS2 accepted of others belongs to our side.
 func (u unit) pairs(noZeros, known map[string]bool, yield func(p Pair, ours, theirs *cell) error) error {
 	ours, theirs := u.ours, u.theirs
 	for len(ours)+len(theirs) > 0 {
@@ -172,6 +175,11 @@ func (u unit) pairs(noZeros, known map[string]bool, yield func(p Pair, ours, the
 		}
 		if order >= 0 {
 			t, theirs = &theirs[0], theirs[1:]
+		}
+		if o != nil && !o.behind {
+			if at, shared := slices.BinarySearchFunc(u.others, *o, compareCells); shared {
+				o = o.plus(&u.others[at])
+			}
 		}
 		at := cmp.Or(o, t)
 		p := Pair{OrgUnit: u.orgUnit, DataElement: at.dataElement, CategoryOptionCombo: at.categoryOptionCombo, AttributeOptionCombo: at.attributeOptionCombo}
@@ -234,6 +242,7 @@ func (s *Submitter) Adopt(ctx context.Context, r Request) (Adoption, error) {
 	defer content.close()
 	plan, err := s.visited(ctx, r, func(p *Plan, u unit, known map[string]bool) error {
 		var values []mapping.Value
+		u.others = nil
 		err := u.pairs(nil, known, func(_ Pair, ours, theirs *cell) error {
 			if ours == nil || theirs == nil {
 				return nil
