@@ -142,6 +142,8 @@ func (w *settlement) orgUnit(id string, settled mapping.Settled, fetched bool) e
 	if err := w.agreed.add(id, d.agreed); err != nil {
 		return err
 	}
+	t.addIssues(settled.Issues)
+	t.addIssues(d.issues)
 	if len(d.send)+settled.Quarantined+d.kept == 0 && d.unchanged > 0 { // nobody has to look at it
 		delete(t.orgUnits, id)
 		t.last = nil
@@ -159,8 +161,6 @@ func (w *settlement) orgUnit(id string, settled mapping.Settled, fetched bool) e
 	if d.changes > 0 {
 		result.Changes, result.Was, result.Becomes = d.changes, d.was, d.becomes
 	}
-	t.addIssues(settled.Issues)
-	t.addIssues(d.issues)
 	return w.content.add(id, d.send)
 }
 

@@ -100,15 +100,17 @@ func (l *Ledger) partsAfter(ctx context.Context, k Key, last *AcceptedPart, numb
 	return page, err
 }
 
-// Tried gives what went to DHIS2 in requests whose outcome stayed unknown when their submission ended, ordered by org unit
-// and attribute option combo: DHIS2 may hold it.
+// Tried gives what went to DHIS2 in requests whose outcome stayed unknown when their submission ended, those too that were
+// split afterwards, ordered by org unit and attribute option combo: DHIS2 may hold it. Once a later submission got a part
+// accepted, what was tried of it before is past.
 func (l *Ledger) Tried(ctx context.Context, k Key) iter.Seq2[AcceptedPart, error] {
 	return l.pages(func(last *AcceptedPart) ([]AcceptedPart, error) {
 		return l.partsAfter(ctx, k, last, `l.submission`, `SELECT l.submission, l.attribute_option_combo, l.org_unit, r.source, l.hash, l.packed
 			FROM series r JOIN submission s ON s.series = r.number AND s.ended_at > 0 AND s.dry_run = 0
-			JOIN chunk k ON k.submission = s.number AND k.state IN ('unknown', 'sending')
+			JOIN chunk k ON k.submission = s.number AND (k.state IN ('unknown', 'sending') OR k.state = 'split' AND k.tried = 1)
 			JOIN content l ON l.submission = s.number AND l.place >= k.first_part AND l.place < k.end_part
-			WHERE r.dhis2 = $1 AND r.data_set = $2 AND r.period = $3 AND r.source = $4`)
+			WHERE r.dhis2 = $1 AND r.data_set = $2 AND r.period = $3 AND r.source = $4 AND NOT EXISTS (SELECT 1 FROM ledger a WHERE a.series = r.number
+				AND a.org_unit = l.org_unit AND a.attribute_option_combo = l.attribute_option_combo AND a.submission > l.submission)`)
 	})
 }
 
