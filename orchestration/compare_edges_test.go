@@ -1,6 +1,7 @@
 package orchestration
 
 import (
+	"errors"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -132,5 +133,25 @@ func TestWhatSeveralSourcesGiveIsReconciledAsASum(t *testing.T) {
 		if err != nil || c.Totals.Same != 1 || c.Totals.Differ != 0 {
 			t.Errorf("%s: %+v %s, %v", mode, c.Totals, c.Error, err)
 		}
+	}
+}
+
+func TestNothingIsForgottenOfAMonthThatWaitsForApproval(t *testing.T) {
+	l := newLateData(t, "2.43.1")
+	l.from(t, "county", "a.x=3 b.x=7")
+	r := l.from(t, "county", "b.x=8")
+	if r.State != ledger.Held {
+		t.Fatal(r.State)
+	}
+	forget := Request{DataSet: l.set, Period: "202609", CHT: "county", OrgUnits: []string{l.ids["a"]}}
+	var notNow *NotNowError
+	if _, err := l.Forget(t.Context(), forget); !errors.As(err, &notNow) {
+		t.Error(err)
+	}
+	if err := l.Reject(t.Context(), r.ID, "the HRIO"); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := l.Forget(t.Context(), forget); n != 1 || err != nil {
+		t.Error(n, err)
 	}
 }

@@ -273,11 +273,15 @@ func (s *Submitter) Adopt(ctx context.Context, r Request) (Adoption, error) {
 		return a, err
 	}
 	key := ledger.Key{DHIS2: plan.set.DHIS2, DataSet: plan.set.ID, Period: plan.period, CHT: plan.from.Name}
-	err = s.Ledger.Adopt(ctx, key, content.all)
+	return a, unfinished(key, s.Ledger.Adopt(ctx, key, content.all))
+}
+
+// unfinished says so where the ledger does not change what a submission rests on.
+func unfinished(k ledger.Key, err error) error {
 	if errors.Is(err, ledger.ErrState) {
-		return a, &NotNowError{What: fmt.Sprintf("a submission of %s of data set %s from CHT %s is unfinished", plan.period, plan.set.ID, plan.from.Name), Remedy: "wait until it has ended, or cancel it"}
+		return &NotNowError{What: fmt.Sprintf("a submission of %s of data set %s from CHT %s is unfinished", k.Period, k.DataSet, k.CHT), Remedy: "wait until it has ended, or cancel it; reject one that is held"}
 	}
-	return a, err
+	return err
 }
 
 // Forget forgets what DHIS2 accepted of a request's period, of its org units or of all, and says how many parts that were. From
@@ -292,5 +296,7 @@ func (s *Submitter) Forget(ctx context.Context, r Request) (parts int64, err err
 	if err != nil {
 		return 0, err
 	}
-	return s.Ledger.Forget(ctx, ledger.Key{DHIS2: who.set.DHIS2, DataSet: r.DataSet, Period: period, CHT: r.CHT}, r.OrgUnits...)
+	key := ledger.Key{DHIS2: who.set.DHIS2, DataSet: r.DataSet, Period: period, CHT: r.CHT}
+	parts, err = s.Ledger.Forget(ctx, key, r.OrgUnits...)
+	return parts, unfinished(key, err)
 }

@@ -220,7 +220,7 @@ func (w *settlement) note(u unit, d difference) {
 	w.tally.addIssues([]issue.Issue{{
 		Code: code, Severity: issue.Note, Count: d.removed, OrgUnit: u.orgUnit,
 		Text:   fmt.Sprintf("%s, and DHIS2 holds %d values of ours there, with a sum of %d: where its figures have moved to another org unit they would be counted twice", how, d.removed, d.removedSum),
-		Remedy: "approving the submission deletes those values. Where the org unit is missing by mistake, mend the mapping or the CHT, reject the submission, and submit again; to leave its values there for good, forget them: mediator ledger forget --org-unit " + u.orgUnit,
+		Remedy: "approving the submission deletes those values. Where the org unit is missing by mistake, mend the mapping or the CHT, reject the submission, and submit again; to leave its values there for good, reject the submission and forget them: mediator ledger forget --org-unit " + u.orgUnit,
 	}})
 }
 

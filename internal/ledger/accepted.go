@@ -115,7 +115,8 @@ func (l *Ledger) Tried(ctx context.Context, k Key) iter.Seq2[AcceptedPart, error
 }
 
 // Forget removes what DHIS2 accepted of a key, of these org units or of all where none is given: the next submission compares
-// them with what DHIS2 holds only. It says how many parts were forgotten.
+// them with what DHIS2 holds only. It says how many parts were forgotten. ErrState says that a submission of the key is
+// unfinished, which rests on them.
 func (l *Ledger) Forget(ctx context.Context, k Key, orgUnits ...string) (parts int64, err error) {
 	err = l.write(ctx, "forget what DHIS2 accepted of "+k.name(), func(tx *sql.Tx) error {
 		series, err := knownSeries(ctx, tx, k)
@@ -123,6 +124,9 @@ func (l *Ledger) Forget(ctx context.Context, k Key, orgUnits ...string) (parts i
 			return nil
 		}
 		if err != nil {
+			return err
+		}
+		if err := notUnfinished(ctx, tx, series); err != nil {
 			return err
 		}
 		if len(orgUnits) == 0 {
@@ -150,12 +154,8 @@ func (l *Ledger) Adopt(ctx context.Context, k Key, parts iter.Seq2[Part, error])
 		if err != nil {
 			return err
 		}
-		var unfinished int
-		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM submission WHERE claim = $1`, series).Scan(&unfinished); err != nil {
+		if err := notUnfinished(ctx, tx, series); err != nil {
 			return err
-		}
-		if unfinished > 0 {
-			return fmt.Errorf("%w: a submission of it is unfinished", ErrState)
 		}
 		if pack, err = l.packer(ctx, tx); err != nil {
 			return err
@@ -164,6 +164,16 @@ func (l *Ledger) Adopt(ctx context.Context, k Key, parts iter.Seq2[Part, error])
 	})
 	if err == nil {
 		pack.learn()
+	}
+	return err
+}
+
+// notUnfinished gives ErrState where a submission of a series is unfinished.
+func notUnfinished(ctx context.Context, tx *sql.Tx, series int) error {
+	var unfinished int
+	err := tx.QueryRowContext(ctx, `SELECT count(*) FROM submission WHERE claim = $1`, series).Scan(&unfinished)
+	if err == nil && unfinished > 0 {
+		err = fmt.Errorf("%w: a submission of it is unfinished", ErrState)
 	}
 	return err
 }
