@@ -151,13 +151,21 @@ type comparison struct {
 	elements map[string]bool
 }
 
-// cells are the five sayings about one cell, each nil where there is none.
-type cells struct{ ours, base, others, tried, theirs *cell }
+// cells are the five sayings about one cell, each nil where there is none. Several may have been tried.
+type cells struct {
+	ours, base, others, theirs *cell
+	tried                      []cell
+}
+
+// isTried says that DHIS2 holds what went to it without an answer.
+func (s cells) isTried() bool {
+	return slices.ContainsFunc(s.tried, func(t cell) bool { return s.theirs.isIn(&t) })
+}
 
 // unit compares one org unit.
 func (c *comparison) unit(u unit) difference {
 	var d difference
-	lists := [...][]cell{u.ours, u.base, u.others, u.tried, u.theirs}
+	lists := [...][]cell{u.ours, u.base, u.others, u.theirs, u.tried}
 	for {
 		var least *cell
 		for i := range lists {
@@ -168,18 +176,19 @@ func (c *comparison) unit(u unit) difference {
 		if least == nil {
 			break
 		}
-		var found [len(lists)]*cell
-		for i := range lists {
+		var found cells
+		for i, into := range [...]**cell{&found.ours, &found.base, &found.others, &found.theirs} {
 			if len(lists[i]) > 0 && compareCells(lists[i][0], *least) == 0 {
-				found[i] = &lists[i][0]
+				*into, lists[i] = &lists[i][0], lists[i][1:]
 			}
 		}
-		for i := range lists {
-			if found[i] != nil {
-				lists[i] = lists[i][1:]
-			}
+		tried := &lists[len(lists)-1]
+		n := 0
+		for n < len(*tried) && compareCells((*tried)[n], *least) == 0 {
+			n++
 		}
-		c.cell(&d, u, cells{found[0], found[1], found[2], found[3], found[4]})
+		found.tried, *tried = (*tried)[:n], (*tried)[n:]
+		c.cell(&d, u, found)
 	}
 	if u.gone && d.removed == 0 { // only zeros are there, which do no harm
 		d.send, d.added = nil, 0
@@ -250,7 +259,7 @@ func (c *comparison) said(d *difference, u unit, s cells) {
 		if s.base == nil && expected != nil || s.base != nil && !s.ours.isIn(s.base) {
 			d.agree(u, s.ours)
 		}
-	case expected != nil && s.theirs.isIn(expected), s.tried != nil && s.theirs.isIn(s.tried):
+	case expected != nil && s.theirs.isIn(expected), s.isTried():
 		d.add(u, ours)
 	default:
 		c.edited(d, u, ours, s.theirs)
@@ -301,8 +310,15 @@ func (c *comparison) vanished(d *difference, u unit, s cells) {
 		gone := *s.base
 		d.agreed = append(d.agreed, valueOf(u, &gone, true)) // it is gone there too
 		return
-	case c.readTheirs && (s.theirs == nil || !s.theirs.isIn(expected)): // it is somebody else's by now
+	case s.others != nil && s.base.isZero() && (u.gone || c.policy.Vanished == DeleteVanished): // what is there is that of others
+		gone := *s.base
+		d.agreed = append(d.agreed, valueOf(u, &gone, true))
+		return
+	case c.readTheirs && (s.theirs == nil || !s.theirs.isIn(expected) && !s.isTried()): // it is somebody else's by now
 		d.becomes += s.base.number()
+		if s.theirs != nil && (u.gone || c.policy.Vanished != "") {
+			d.issues = append(d.issues, c.leftThere(u, s, expected))
+		}
 		return
 	}
 	there := expected
@@ -332,6 +348,16 @@ func (c *comparison) vanished(d *difference, u unit, s cells) {
 	default:
 		d.vanished++
 		d.becomes += s.base.number()
+	}
+}
+
+// leftThere tells of a cell that somebody changed in DHIS2 and that the CHT does not give any more.
+func (c *comparison) leftThere(u unit, s cells, expected *cell) issue.Issue {
+	return issue.Issue{
+		Code: editedCode, Severity: issue.Note, Count: 1, OrgUnit: u.orgUnit, DataElement: s.theirs.dataElement, CategoryOptionCombo: s.theirs.categoryOptionCombo,
+		Text: fmt.Sprintf("DHIS2 %s holds %q, stored by %s at %s, where it accepted %q before, and CHT %s says nothing of it any more",
+			c.dhis2, shorten(s.theirs.value), orSomebody(s.theirs.storedBy), s.theirs.updated, expected.value, c.cht),
+		Remedy: "it stays as it is there; where the figures have moved to another org unit they are counted twice, so delete it in DHIS2",
 	}
 }
 

@@ -99,6 +99,9 @@ func (s *Submitter) Concord(ctx context.Context, r Request, yield func(Pair) err
 	c := Concordance{DataSet: r.DataSet, Period: r.Period, CHT: r.CHT, Different: []Pair{}, Elements: []ElementTotals{}}
 	elements := map[string]*Totals{}
 	plan, err := s.visited(ctx, r, func(p *Plan, u unit, known map[string]bool) error {
+		if !p.set.Compare.AddUp {
+			u.others = nil
+		}
 		return u.pairs(p.forgetful, known, func(one Pair, ours, theirs *cell) error {
 			c.Totals.add(one, ours, theirs)
 			if elements[one.DataElement] == nil {
@@ -153,7 +156,7 @@ func (s *Submitter) visited(ctx context.Context, r Request, visit func(p *Plan, 
 	return p, nil
 }
 
-// pairs gives each cell of an org unit that either side has.
+// pairs gives each cell of an org unit that either side has. What DHIS2 accepted of others belongs to our side.
 func (u unit) pairs(noZeros, known map[string]bool, yield func(p Pair, ours, theirs *cell) error) error {
 	ours, theirs := u.ours, u.theirs
 	for len(ours)+len(theirs) > 0 {
@@ -172,6 +175,11 @@ func (u unit) pairs(noZeros, known map[string]bool, yield func(p Pair, ours, the
 		}
 		if order >= 0 {
 			t, theirs = &theirs[0], theirs[1:]
+		}
+		if o != nil && !o.behind {
+			if at, shared := slices.BinarySearchFunc(u.others, *o, compareCells); shared {
+				o = o.plus(&u.others[at])
+			}
 		}
 		at := cmp.Or(o, t)
 		p := Pair{OrgUnit: u.orgUnit, DataElement: at.dataElement, CategoryOptionCombo: at.categoryOptionCombo, AttributeOptionCombo: at.attributeOptionCombo}
@@ -234,6 +242,7 @@ func (s *Submitter) Adopt(ctx context.Context, r Request) (Adoption, error) {
 	defer content.close()
 	plan, err := s.visited(ctx, r, func(p *Plan, u unit, known map[string]bool) error {
 		var values []mapping.Value
+		u.others = nil
 		err := u.pairs(nil, known, func(_ Pair, ours, theirs *cell) error {
 			if ours == nil || theirs == nil {
 				return nil
@@ -264,11 +273,15 @@ func (s *Submitter) Adopt(ctx context.Context, r Request) (Adoption, error) {
 		return a, err
 	}
 	key := ledger.Key{DHIS2: plan.set.DHIS2, DataSet: plan.set.ID, Period: plan.period, CHT: plan.from.Name}
-	err = s.Ledger.Adopt(ctx, key, content.all)
+	return a, unfinished(key, s.Ledger.Adopt(ctx, key, content.all))
+}
+
+// unfinished says so where the ledger does not change what a submission rests on.
+func unfinished(k ledger.Key, err error) error {
 	if errors.Is(err, ledger.ErrState) {
-		return a, &NotNowError{What: fmt.Sprintf("a submission of %s of data set %s from CHT %s is unfinished", plan.period, plan.set.ID, plan.from.Name), Remedy: "wait until it has ended, or cancel it"}
+		return &NotNowError{What: fmt.Sprintf("a submission of %s of data set %s from CHT %s is unfinished", k.Period, k.DataSet, k.CHT), Remedy: "wait until it has ended, or cancel it; reject one that is held"}
 	}
-	return a, err
+	return err
 }
 
 // Strangers counts the values of a request's period that DHIS2 holds of our account and that this store never sent: another
@@ -312,5 +325,7 @@ func (s *Submitter) Forget(ctx context.Context, r Request) (parts int64, err err
 	if err != nil {
 		return 0, err
 	}
-	return s.Ledger.Forget(ctx, ledger.Key{DHIS2: who.set.DHIS2, DataSet: r.DataSet, Period: period, CHT: r.CHT}, r.OrgUnits...)
+	key := ledger.Key{DHIS2: who.set.DHIS2, DataSet: r.DataSet, Period: period, CHT: r.CHT}
+	parts, err = s.Ledger.Forget(ctx, key, r.OrgUnits...)
+	return parts, unfinished(key, err)
 }

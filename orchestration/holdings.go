@@ -25,6 +25,7 @@ func (s *Submitter) holdings(ctx context.Context, p *Plan) *holdings {
 	if s.Ledger == nil {
 		return h
 	}
+	p.readAt = s.Ledger.Now()
 	key := ledger.Key{DHIS2: p.set.DHIS2, DataSet: p.set.ID, Period: p.period, CHT: p.from.Name}
 	h.base, h.others, h.tried = readAccepted(s.Ledger.Accepted(ctx, key)), readAccepted(s.Ledger.AcceptedOfOthers(ctx, key)), readAccepted(s.Ledger.Tried(ctx, key))
 	return h

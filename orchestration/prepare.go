@@ -30,6 +30,8 @@ type Plan struct {
 	compares bool
 	// visit is given what is known of each org unit, and which data elements the CHT gives; nil is given nothing.
 	visit func(u unit, known map[string]bool) error
+	// readAt is when it was begun to read what DHIS2 accepted.
+	readAt time.Time
 	// mustRead says that without what DHIS2 holds there is nothing to compare with.
 	mustRead bool
 	// account is whose values in DHIS2 are ours, forgetful are the data elements of which it keeps no zero.
@@ -521,7 +523,7 @@ func (s *Submitter) store(ctx context.Context, sub ledger.Submission, p *Plan) (
 	}
 	l := ledger.Preparation{
 		Dialect: p.tally.report.Dialect, Facts: text, Issues: p.tally.issues.Items(), IssuesTotal: p.tally.issues.Total(),
-		AddsUp: p.set.Compare.AddUp, Same: p.tally.same,
+		AddsUp: p.set.Compare.AddUp, ReadAt: p.readAt, Same: p.tally.same,
 	}
 	if p.agreed != nil && p.tally.failure == nil {
 		l.Agreed = p.agreed.all

@@ -148,6 +148,8 @@ func (w *settlement) orgUnit(id string, settled mapping.Settled, fetched bool) e
 	if err := w.agreed.add(id, d.agreed); err != nil {
 		return err
 	}
+	t.addIssues(settled.Issues)
+	t.addIssues(d.issues)
 	if len(d.send)+settled.Quarantined+d.kept == 0 && d.unchanged > 0 { // nobody has to look at it
 		delete(t.orgUnits, id)
 		t.last = nil
@@ -165,8 +167,6 @@ func (w *settlement) orgUnit(id string, settled mapping.Settled, fetched bool) e
 	if d.changes > 0 {
 		result.Changes, result.Was, result.Becomes = d.changes, d.was, d.becomes
 	}
-	t.addIssues(settled.Issues)
-	t.addIssues(d.issues)
 	return w.content.add(id, d.send)
 }
 
@@ -232,7 +232,7 @@ func (w *settlement) note(u unit, d difference) {
 	w.tally.addIssues([]issue.Issue{{
 		Code: code, Severity: issue.Note, Count: d.removed, OrgUnit: u.orgUnit,
 		Text:   fmt.Sprintf("%s, and DHIS2 holds %d values of ours there, with a sum of %d: where its figures have moved to another org unit they would be counted twice", how, d.removed, d.removedSum),
-		Remedy: "approving the submission deletes those values. Where the org unit is missing by mistake, mend the mapping or the CHT, reject the submission, and submit again; to leave its values there for good, forget them: mediator ledger forget --org-unit " + u.orgUnit,
+		Remedy: "approving the submission deletes those values. Where the org unit is missing by mistake, mend the mapping or the CHT, reject the submission, and submit again; to leave its values there for good, reject the submission and forget them: mediator ledger forget --org-unit " + u.orgUnit,
 	}})
 }
 

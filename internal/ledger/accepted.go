@@ -100,20 +100,23 @@ func (l *Ledger) partsAfter(ctx context.Context, k Key, last *AcceptedPart, numb
 	return page, err
 }
 
-// Tried gives what went to DHIS2 in requests whose outcome stayed unknown when their submission ended, ordered by org unit
-// and attribute option combo: DHIS2 may hold it.
+// Tried gives what went to DHIS2 in requests whose outcome stayed unknown when their submission ended, those too that were
+// split afterwards, ordered by org unit and attribute option combo: DHIS2 may hold it. Once a later submission got a part
+// accepted, what was tried of it before is past.
 func (l *Ledger) Tried(ctx context.Context, k Key) iter.Seq2[AcceptedPart, error] {
 	return l.pages(func(last *AcceptedPart) ([]AcceptedPart, error) {
 		return l.partsAfter(ctx, k, last, `l.submission`, `SELECT l.submission, l.attribute_option_combo, l.org_unit, r.source, l.hash, l.packed
 			FROM series r JOIN submission s ON s.series = r.number AND s.ended_at > 0 AND s.dry_run = 0
-			JOIN chunk k ON k.submission = s.number AND k.state IN ('unknown', 'sending')
+			JOIN chunk k ON k.submission = s.number AND (k.state IN ('unknown', 'sending') OR k.state = 'split' AND k.tried = 1)
 			JOIN content l ON l.submission = s.number AND l.place >= k.first_part AND l.place < k.end_part
-			WHERE r.dhis2 = $1 AND r.data_set = $2 AND r.period = $3 AND r.source = $4`)
+			WHERE r.dhis2 = $1 AND r.data_set = $2 AND r.period = $3 AND r.source = $4 AND NOT EXISTS (SELECT 1 FROM ledger a WHERE a.series = r.number
+				AND a.org_unit = l.org_unit AND a.attribute_option_combo = l.attribute_option_combo AND a.submission > l.submission)`)
 	})
 }
 
 // Forget removes what DHIS2 accepted of a key, of these org units or of all where none is given: the next submission compares
-// them with what DHIS2 holds only. It says how many parts were forgotten.
+// them with what DHIS2 holds only. It says how many parts were forgotten. ErrState says that a submission of the key is
+// unfinished, which rests on them.
 func (l *Ledger) Forget(ctx context.Context, k Key, orgUnits ...string) (parts int64, err error) {
 	err = l.write(ctx, "forget what DHIS2 accepted of "+k.name(), func(tx *sql.Tx) error {
 		series, err := knownSeries(ctx, tx, k)
@@ -121,6 +124,9 @@ func (l *Ledger) Forget(ctx context.Context, k Key, orgUnits ...string) (parts i
 			return nil
 		}
 		if err != nil {
+			return err
+		}
+		if err := notUnfinished(ctx, tx, series); err != nil {
 			return err
 		}
 		if len(orgUnits) == 0 {
@@ -148,12 +154,8 @@ func (l *Ledger) Adopt(ctx context.Context, k Key, parts iter.Seq2[Part, error])
 		if err != nil {
 			return err
 		}
-		var unfinished int
-		if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM submission WHERE claim = $1`, series).Scan(&unfinished); err != nil {
+		if err := notUnfinished(ctx, tx, series); err != nil {
 			return err
-		}
-		if unfinished > 0 {
-			return fmt.Errorf("%w: a submission of it is unfinished", ErrState)
 		}
 		if pack, err = l.packer(ctx, tx); err != nil {
 			return err
@@ -162,6 +164,16 @@ func (l *Ledger) Adopt(ctx context.Context, k Key, parts iter.Seq2[Part, error])
 	})
 	if err == nil {
 		pack.learn()
+	}
+	return err
+}
+
+// notUnfinished gives ErrState where a submission of a series is unfinished.
+func notUnfinished(ctx context.Context, tx *sql.Tx, series int) error {
+	var unfinished int
+	err := tx.QueryRowContext(ctx, `SELECT count(*) FROM submission WHERE claim = $1`, series).Scan(&unfinished)
+	if err == nil && unfinished > 0 {
+		err = fmt.Errorf("%w: a submission of it is unfinished", ErrState)
 	}
 	return err
 }

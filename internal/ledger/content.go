@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"time"
 
 	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/issue"
@@ -60,8 +61,9 @@ type Preparation struct {
 	// Agreed are values of org units that DHIS2 holds already: they are remembered as accepted, and deleted ones as gone. Nil
 	// is nothing.
 	Agreed iter.Seq2[Part, error]
-	// AddsUp says that the values in Content are sums with those of the other sources.
+	// AddsUp says that the values in Content are sums with those of the other sources, as they were at ReadAt.
 	AddsUp bool
+	ReadAt time.Time
 	// Same is how many org units have not changed. They are not among OrgUnits.
 	Same int
 	// OrgUnits is what became of each org unit so far, each once, those of Content too: their Unsent is the number of
@@ -75,7 +77,7 @@ type Preparation struct {
 }
 
 // SharedError says that another source of the same data set and period sends, or has sent, an org unit of the content: the
-// second would overwrite the first.
+// second would overwrite the first. Where their values add up, it has sent it since its part was read.
 type SharedError struct {
 	OrgUnit, CHT string
 	// Unfinished says that the other one is about to send it.
@@ -106,7 +108,7 @@ func (l *Ledger) Prepared(ctx context.Context, id string, p Preparation, next Ne
 			return err
 		}
 		s.AddsUp = p.AddsUp
-		if err := notShared(ctx, tx, s); err != nil {
+		if err := notShared(ctx, tx, s, p.ReadAt); err != nil {
 			return err
 		}
 		if err := l.agree(ctx, tx, pack, s, p.Agreed); err != nil {
@@ -144,8 +146,9 @@ func (l *Ledger) prepared(ctx context.Context, tx *sql.Tx, s Submission, p Prepa
 	return l.end(ctx, tx, s, End{State: p.State, Reason: p.Reason, Error: p.Error, Remedy: p.Remedy})
 }
 
-// notShared looks for an org unit of a submission's content that another source has, or is about to have, in DHIS2.
-func notShared(ctx context.Context, tx *sql.Tx, s Submission) error {
+// notShared looks for an org unit of a submission's content that another source has, or is about to have, in DHIS2. Where the
+// values add up it may have it, but not have changed it since its part of the sum was read.
+func notShared(ctx context.Context, tx *sql.Tx, s Submission, read time.Time) error {
 	if s.DryRun {
 		return nil
 	}
@@ -153,18 +156,23 @@ func notShared(ctx context.Context, tx *sql.Tx, s Submission) error {
 		`SELECT c.org_unit, r.source FROM series r JOIN series own ON own.number = $1
 			JOIN content c ON c.submission = $2
 			JOIN ledger l ON l.series = r.number AND l.attribute_option_combo = c.attribute_option_combo AND l.org_unit = c.org_unit
-			WHERE r.dhis2 = own.dhis2 AND r.data_set = own.data_set AND r.period = own.period AND r.number <> own.number ORDER BY c.place LIMIT 1`,
+			WHERE r.dhis2 = own.dhis2 AND r.data_set = own.data_set AND r.period = own.period AND r.number <> own.number AND r.accepted_at > $3 ORDER BY c.place LIMIT 1`,
 		`SELECT c.org_unit, r.source FROM series r JOIN series own ON own.number = $1
 			JOIN submission other ON other.claim = r.number
 			JOIN content o ON o.submission = other.number
 			JOIN content c ON c.submission = $2 AND c.org_unit = o.org_unit AND c.attribute_option_combo = o.attribute_option_combo
 			WHERE r.dhis2 = own.dhis2 AND r.data_set = own.data_set AND r.period = own.period AND r.number <> own.number ORDER BY c.place LIMIT 1`,
 	} {
-		if i == 0 && s.AddsUp {
-			continue
-		}
 		e := SharedError{Unfinished: i == 1}
-		err := tx.QueryRowContext(ctx, query, s.series, s.number).Scan(&e.OrgUnit, &e.CHT)
+		args := []any{s.series, s.number}
+		if i == 0 {
+			since := int64(-1)
+			if s.AddsUp {
+				since = read.UnixMilli()
+			}
+			args = append(args, since)
+		}
+		err := tx.QueryRowContext(ctx, query, args...).Scan(&e.OrgUnit, &e.CHT)
 		if err == nil {
 			return &e
 		}

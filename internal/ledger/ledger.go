@@ -118,6 +118,9 @@ func (l *Ledger) now() int64 {
 	return l.config.Now().UnixMilli()
 }
 
+// Now is the time by which the ledger notes what happens.
+func (l *Ledger) Now() time.Time { return timeOf(l.now()) }
+
 // timeOf reads a time of the tables; 0 is the zero time.
 func timeOf(ms int64) time.Time {
 	if ms == 0 {

@@ -49,7 +49,7 @@ func (l *Ledger) Reopen(ctx context.Context, id string, next Next) (state State,
 			}
 		}
 		if err == nil {
-			err = notShared(ctx, tx, s)
+			err = notShared(ctx, tx, s, s.PreparedAt)
 		}
 		if err != nil {
 			return err

@@ -970,6 +970,10 @@ func testForget(t *testing.T, l *Ledger, _ *clock) {
 	s := sendingWith(t, l, Request{Key: key()}, part("", "OuA", "DeA=1"))
 	c, values := record(t, l, s.ID, Range{0, 1}, 10)
 	must(t, l.Acknowledge(t.Context(), s.ID, c.Number, acceptedAll(values), nil))
+	if n, err := l.Forget(t.Context(), key()); n != 0 || !errors.Is(err, ErrState) {
+		t.Errorf("of an unfinished one: got %d, %v", n, err)
+	}
+	must(t, l.Finish(t.Context(), s.ID, End{State: Accepted}, nil))
 	if n, err := l.Forget(t.Context(), key()); n != 1 || err != nil {
 		t.Errorf("got %d, %v", n, err)
 	}
