@@ -147,7 +147,7 @@ type comparison struct {
 	// noZeros are the data elements of which the server keeps no zero.
 	noZeros    map[string]bool
 	dhis2, cht string
-	// elements are the data elements that the CHT gives, where somebody wants to know.
+	// elements are the data elements that the CHT gives, by columnOf, where somebody wants to know.
 	elements map[string]bool
 }
 

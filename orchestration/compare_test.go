@@ -479,6 +479,12 @@ func TestDistrictsJoinOneAfterTheOther(t *testing.T) {
 	if r.State != ledger.Accepted || r.Counts.Dropped != 1 || l.holds() != "a.x=3" || codes(r) != "org_units_not_live:1" {
 		t.Errorf("%s %+v %s, DHIS2 holds %s", r.State, r.Counts, codes(r), l.holds())
 	}
+	l.ids["u"] = "OuUnknown01"
+	l.says("a.x=3 o.x=7 u.x=1")
+	if r, _ := l.submit(t, t.Context()); r.State == ledger.Accepted || r.Counts.Refused != 1 || r.Counts.Dropped != 1 {
+		t.Errorf("an org unit that nobody knows: %s %+v", r.State, r.Counts)
+	}
+	l.says("a.x=3 o.x=7")
 	l.DataSets[0].Compare.LiveFrom[1].Period = period("202609")
 	if r, _ := l.submit(t, t.Context()); r.State != ledger.Accepted || l.holds() != "a.x=3 o.x=7" {
 		t.Errorf("%s, DHIS2 holds %s", r.State, l.holds())
@@ -575,5 +581,57 @@ func TestTheReportTellsWhatChangedSinceTheLastTime(t *testing.T) {
 	want := fmt.Sprintf(`{"changes":{"cells":2,"org_units":1,"was":15,"becomes":17},"org_units":[{"org_unit":%q,"changes":2,"was":8,"becomes":10}],"unchanged":0}`, l.ids["a"])
 	if compared != want || !strings.Contains(transformed, `"kept_as_edited":1`) {
 		t.Errorf("got %s and %s", compared, transformed)
+	}
+}
+
+func TestOneSourceOfSeveralReadsItsPartOfTheCountryOnly(t *testing.T) {
+	l := newLateData(t, "2.43.1")
+	paths := map[string]string{}
+	if err := l.Destinations["national"].Client.OrgUnits(t.Context(), l.set, func(o dhis2.OrgUnit) { paths[o.ID] = o.Path }); err != nil {
+		t.Fatal(err)
+	}
+	levels := strings.Split(paths[l.ids["a"]], "/")
+	district := levels[len(levels)-2]
+	var inside, outside []string
+	for id, path := range paths {
+		if strings.Contains(path, "/"+district+"/") {
+			inside = append(inside, id)
+		} else {
+			outside = append(outside, id)
+		}
+	}
+	user, err := l.Destinations["national"].Client.Me(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := func(sources []string, ours ...string) []string {
+		l.DataSets[0].CHT = sources
+		who, err := l.parties(l.set, "county")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := l.newPlan("x", who, Request{DataSet: l.set, CHT: "county"})
+		p.period, _ = dhis2.ParsePeriod("202609")
+		found, err := l.roots(t.Context(), p, user, ours)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	country, one, two := []string{user.OrgUnits[0].ID}, []string{"county"}, []string{"county", "city"}
+	if got := roots(one, inside...); !slices.Equal(got, country) {
+		t.Errorf("a single source reads %v", got)
+	}
+	if got := roots(two, inside...); !slices.Equal(got, []string{district}) {
+		t.Errorf("one of several reads %v, want %s", got, district)
+	}
+	if got := roots(two, append(inside, "OuUnknown01")...); !slices.Equal(got, country) {
+		t.Errorf("with an org unit that nobody knows it reads %v", got)
+	}
+	l.DataSets[0].CHT = one
+	l.says("a.x=3")
+	l.submit(t, t.Context())
+	if got := roots(two, outside[0]); !slices.Equal(got, country) {
+		t.Errorf("with values of before in another district it reads %v", got)
 	}
 }

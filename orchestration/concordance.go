@@ -186,7 +186,7 @@ func (u unit) pairs(noZeros, known map[string]bool, yield func(p Pair, ours, the
 		switch {
 		case o != nil && o.behind, o != nil && o.leftOut && t == nil: // neither is to be sent
 			continue
-		case o == nil && !known[at.dataElement]: // it is none of the CHT's
+		case o == nil && !known[columnOf(at.attributeOptionCombo, at.dataElement)]: // it is none of the CHT's
 			continue
 		case o == nil:
 			p.Verdict = OnlyDHIS2
@@ -210,6 +210,11 @@ func (u unit) pairs(noZeros, known map[string]bool, yield func(p Pair, ours, the
 		}
 	}
 	return nil
+}
+
+// columnOf names a data element of an attribute option combo: the same element may be in data sets of others.
+func columnOf(attributeOptionCombo, dataElement string) string {
+	return attributeOptionCombo + "\t" + dataElement
 }
 
 // Adoption is what was adopted of a period.

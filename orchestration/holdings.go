@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/issue"
@@ -110,9 +111,9 @@ func summed(cells []cell) []cell {
 // mostListedUnits is how many org units are asked for by their ids; of more, all that the account sees are read.
 const mostListedUnits = 40
 
-// readTheirs reads what DHIS2 holds of a plan's period. Where the account may not read it, that is noted, and the ledger alone
+// readTheirs reads what DHIS2 holds of a plan's period; ours are the org units that the CHT gives. Where the account may not read it, that is noted, and the ledger alone
 // is compared with.
-func (s *Submitter) readTheirs(ctx context.Context, p *Plan, h *holdings, c *comparison) error {
+func (s *Submitter) readTheirs(ctx context.Context, p *Plan, h *holdings, c *comparison, ours []string) error {
 	var user dhis2.User
 	err := p.patience.with(ctx, "DHIS2", func() (err error) {
 		user, err = p.to.Client.Me(p.evidence.call(ctx, "Ask DHIS2 "+p.to.Name+" whose account this is"))
@@ -124,9 +125,8 @@ func (s *Submitter) readTheirs(ctx context.Context, p *Plan, h *holdings, c *com
 	}
 	slice := dhis2.Slice{DataSet: p.set.ID, Period: p.period, OrgUnits: p.request.OrgUnits}
 	if len(slice.OrgUnits) == 0 || len(slice.OrgUnits) > mostListedUnits {
-		slice.OrgUnits = nil
-		for _, root := range user.OrgUnits {
-			slice.OrgUnits = append(slice.OrgUnits, root.ID)
+		if slice.OrgUnits, err = s.roots(ctx, p, user, ours); err != nil {
+			return err
 		}
 	}
 	if len(slice.OrgUnits) == 0 {
@@ -164,6 +164,56 @@ func (s *Submitter) readTheirs(ctx context.Context, p *Plan, h *holdings, c *com
 	}
 	c.readTheirs, c.account, p.account = true, user.Username, user.Username
 	return nil
+}
+
+// roots are the org units below which all lie that are compared: those of the account, or where the data set has several sources,
+// as counties are, the lowest one above all of this source. Else each source would read the whole country.
+func (s *Submitter) roots(ctx context.Context, p *Plan, user dhis2.User, ours []string) (roots []string, err error) {
+	for _, root := range user.OrgUnits {
+		roots = append(roots, root.ID)
+	}
+	if len(p.set.CHT) < 2 || len(roots) == 0 {
+		return roots, nil
+	}
+	wanted := map[string]bool{}
+	for _, id := range ours {
+		wanted[id] = true
+	}
+	if s.Ledger != nil {
+		for part, err := range s.Ledger.Accepted(ctx, ledger.Key{DHIS2: p.set.DHIS2, DataSet: p.set.ID, Period: p.period, CHT: p.from.Name}) {
+			if err != nil {
+				return nil, err
+			}
+			wanted[part.OrgUnit] = true
+		}
+	}
+	var common []string
+	found := map[string]bool{}
+	err = p.patience.with(ctx, "DHIS2", func() error {
+		common, found = nil, map[string]bool{}
+		return p.to.Client.OrgUnits(p.evidence.call(ctx, "Read the org units of data set "+p.set.ID), p.set.ID, func(o dhis2.OrgUnit) {
+			if !wanted[o.ID] || found[o.ID] {
+				return
+			}
+			path := strings.Split(strings.Trim(o.Path, "/"), "/")
+			if len(found) == 0 {
+				common = path
+			}
+			found[o.ID] = true
+			n := 0
+			for n < len(common) && n < len(path) && common[n] == path[n] {
+				n++
+			}
+			common = common[:n]
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(found) < len(wanted) || !slices.ContainsFunc(common, func(id string) bool { return slices.Contains(roots, id) }) {
+		return roots, nil
+	}
+	return common[len(common)-1:], nil
 }
 
 // unread notes that DHIS2 could not be compared with. A repair, which is nothing without, ends so.

@@ -182,7 +182,11 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	h := s.holdings(ctx, p)
 	defer h.close()
 	if !p.set.Compare.LedgerOnly {
-		if err := s.readTheirs(ctx, p, h, c); err != nil {
+		ours, err := gathered.spool.orgUnits()
+		if err != nil {
+			return err
+		}
+		if err := s.readTheirs(ctx, p, h, c, ours); err != nil {
 			return err
 		}
 	}
@@ -197,7 +201,7 @@ func (s *Submitter) prepareRepair(ctx context.Context, p *Plan, c *comparison) (
 	c.policy = Compare{Edited: OverwriteEdited, AddUp: c.policy.AddUp}
 	h := s.holdings(ctx, p)
 	defer h.close()
-	if err := s.readTheirs(ctx, p, h, c); err != nil {
+	if err := s.readTheirs(ctx, p, h, c, nil); err != nil {
 		return err
 	}
 	return s.settle(p, nil, nil, h, c)
@@ -272,10 +276,10 @@ func (p *Plan) mayBeSent(period dhis2.Period, settings *cht.Settings) error {
 // gathering is what fetch leaves: the cells by org unit, and what was found on the way.
 type gathering struct {
 	spool *cellSpool
-	// live says which org units are sent; nil is all. notLive counts the cells of the others.
+	// live says of org units whether they have joined; nil is that all have. notLive counts the cells of the others.
 	live    map[string]bool
 	notLive int
-	// elements are the data elements that came, where somebody wants to know; else nil.
+	// elements are the data elements that came, by columnOf, where somebody wants to know; else nil.
 	elements map[string]bool
 	// dropped are the cells that a rule leaves out, by org unit; homeless those without an org unit.
 	dropped  map[string]int
@@ -345,13 +349,13 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping, wanted map[string
 		g.extras[name]++
 	}
 	g.uses.Take(c)
-	if fate != mapping.Homeless && g.live != nil && !g.live[c.OrgUnit] {
+	if fate != mapping.Homeless && isOut(g.live, c.OrgUnit) {
 		g.dropped[c.OrgUnit]++
 		g.notLive++
 		return nil
 	}
 	if g.elements != nil {
-		g.elements[c.DataElement] = true
+		g.elements[columnOf(c.AttributeOptionCombo, c.DataElement)] = true
 	}
 	switch fate {
 	case mapping.Dropped:

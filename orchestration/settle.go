@@ -80,7 +80,7 @@ func (w *settlement) all(g *gathering, ids []string) error {
 		known := ""
 		if w.holdings != nil {
 			b := w.holdings.base
-			for b.more && (len(asked) > 0 && !slices.Contains(asked, b.head.OrgUnit) || w.live != nil && !w.live[b.head.OrgUnit]) {
+			for b.more && (len(asked) > 0 && !slices.Contains(asked, b.head.OrgUnit) || isOut(w.live, b.head.OrgUnit)) {
 				b.advance()
 			}
 			if b.err != nil {
@@ -225,7 +225,7 @@ func (w *settlement) note(u unit, d difference) {
 	w.goneValues += d.removed
 	w.goneSum += d.removedSum
 	w.gone = append(w.gone, u.orgUnit)
-	code, how := "org_unit_vanished", "the CHT does not give it any more"
+	code, how := "org_unit_vanished", "nothing comes for it from the CHT any more"
 	if u.empty {
 		code, how = "org_unit_fell_to_zero", "the CHT gives zeros only"
 	}
@@ -283,6 +283,13 @@ func (s *Submitter) live(ctx context.Context, p *Plan) (map[string]bool, error) 
 		})
 	})
 	return live, err
+}
+
+// isOut says whether an org unit has not joined yet. One that the data set is not assigned to has no place in the hierarchy, and
+// is left to DHIS2's refusal.
+func isOut(live map[string]bool, orgUnit string) bool {
+	joined, known := live[orgUnit]
+	return known && !joined
 }
 
 // isLive says whether an org unit has joined by a period: the lowest entry at it or above it counts.

@@ -38,9 +38,11 @@ func readAhead(from io.Reader) *ahead {
 			case <-a.stop:
 				return
 			}
-			n, err := io.ReadFull(from, into)
-			if err == io.ErrUnexpectedEOF { // what ReadFull gives for a stream that ends here; an error around one is a body cut off
-				err = io.EOF
+			n, err := 0, error(nil)
+			for n < len(into) && err == nil {
+				var more int
+				more, err = from.Read(into[n:])
+				n += more
 			}
 			a.ready <- piece{into[:n], err}
 			if err != nil {
