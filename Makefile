@@ -32,7 +32,7 @@ test: ## Run all tests with the race detector. No network, no services.
 test-openhim: ## Try the mediator on a real OpenHIM. Needs node, npm and, the first time, the network.
 	cd test/openhim && go test -v -count=1 -timeout 8m ./...
 
-soak: ## Kill the program in SOAK_KILLS (1000) runs at random instants. SOAK_SEED=n does those from seed n on again.
+soak: ## Kill the program in SOAK_KILLS (1000) runs at random instants, a ninth on PostgreSQL. SOAK_SEED=n does those from seed n on again.
 	SOAK_KILLS=$(SOAK_KILLS) go test -count=1 -v -timeout 0 -run '^TestAKillAtAnyInstantLosesNothingAndDoublesNothing$$/./^at_random$$' ./mediator
 
 bench: ## Measure memory and time of a million values, and write docs/benchmarks.md.

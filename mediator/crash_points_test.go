@@ -54,7 +54,7 @@ func crashPlaces() []crashPlace {
 	return []crashPlace{
 		{"cht-read", []string{answering}, 1},
 		{"cht-export", []string{arrived, answering, answered}, 1},
-		{"dhis2-read", []string{answering}, 2},
+		{"dhis2-read", []string{answering}, 4},
 		{"dhis2-import", []string{arriving, arrived, answering, answered}, 4},
 		{"openhim-report", []string{arriving, arrived, answered}, 2},
 		{"openhim-register", []string{arrived, answered}, 3},

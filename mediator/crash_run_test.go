@@ -54,6 +54,8 @@ type ground struct {
 	binary string
 	store  crashStore
 	ports  *steadyPorts
+	// places has one for each run that goes on at a time.
+	places chan struct{}
 }
 
 // crashing is a run: three submissions by processes that are killed and started again until all is done.
@@ -61,6 +63,7 @@ type crashing struct {
 	*house
 	story
 	ground
+	look
 
 	starts, kills int
 	// unmet are the points that no process came to.
@@ -85,6 +88,8 @@ func newCrashing(t *testing.T, on ground, s story) *crashing {
 	period := time.Date(now.Year(), now.Month()-1, 1, 0, 0, 0, 0, time.UTC).Format("200601")
 	c := &crashing{house: &house{t: t, folder: t.TempDir(), period: period}, story: s, ground: on, settled: map[string]int{}, asked: map[string]int{}}
 	c.country = sandbox.NewCountry(sandbox.CountryConfig{Seed: 11, Facilities: 8, DataSets: int(phases), Elements: 6, Period: period})
+	var setting string
+	setting, c.look = on.store.make(t, c.folder)
 	c.limitOne()
 	c.cht = sandbox.NewCHT(sandbox.CHTConfig{Documents: c.country.CHT})
 	c.dhis2 = sandbox.NewDHIS2(sandbox.DHIS2Config{Version: "2.43.1", Metadata: c.country.DHIS2, Users: c.country.Users})
@@ -111,7 +116,7 @@ data_sets:
   - {id: %s, title: By schedule, first_period: %q, completeness: off, chunk_values: 12, schedule: "0 0 * * *", first_after_days: 0, reread_days: 1}
   - {id: %s, title: By trigger, first_period: %q, completeness: off, chunk_values: 12}
 %s`, on.ports.next(t), addresses["cht"], c.country.CHTUsername, addresses["dhis2"], c.api, doorPassword, c.setOf(byCommand), period, c.setOf(bySchedule), period,
-		c.setOf(byTrigger), period, on.store.setting(t)))
+		c.setOf(byTrigger), period, setting))
 	return c
 }
 

@@ -5,6 +5,7 @@ package main
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,37 +16,57 @@ import (
 // crashStore is a kind of store that the processes of a run share.
 type crashStore struct {
 	name string
-	// oneIn says that of the points one in so many is tried, random how many runs are killed at random unless SOAK_KILLS says
-	// otherwise.
-	oneIn  int
+	// oneIn says that of the points one in so many is tried, and of the runs that SOAK_KILLS asks for.
+	oneIn int64
+	// random is how many runs are killed at random where SOAK_KILLS is not set, atOnce how many runs go on at a time.
 	random int64
-	// setting is a line of the configuration.
-	setting func(t *testing.T) string
-	// look opens what is stored, to be read; nil where there is nothing yet. Of a process that is dead the store is left as it
-	// is, so that the next process finds it as the killed one has left it.
-	look func(t *testing.T, folder string, dead bool) *sql.DB
+	atOnce int
+	// make makes the store of a run: a line of its configuration, and what opens it.
+	make func(t *testing.T, folder string) (setting string, look look)
 }
+
+// look opens what is stored, to be read; nil where there is nothing yet. Of a process that is dead the store is left as it
+// is, so that the next process finds it as the killed one has left it.
+type look func(t *testing.T, dead bool) *sql.DB
 
 // sqliteStore is a file in the data folder.
 func sqliteStore() crashStore {
-	return crashStore{name: "SQLite", oneIn: 1, random: 30, setting: func(*testing.T) string { return "" }, look: func(t *testing.T, folder string, dead bool) *sql.DB {
+	return crashStore{name: "SQLite", oneIn: 1, random: 30, atOnce: 10, make: func(_ *testing.T, folder string) (string, look) {
+		return "", func(t *testing.T, dead bool) *sql.DB {
+			t.Helper()
+			path, mode := filepath.Join(folder, "data", "mediator.db"), "?mode=ro&_pragma=busy_timeout(10000)"
+			if dead {
+				path, mode = copyOf(t, path), ""
+			}
+			if _, err := os.Stat(path); err != nil {
+				return nil
+			}
+			db, err := sql.Open("sqlite", "file:"+path+mode)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var verdict string
+			if err := db.QueryRow(`PRAGMA quick_check`).Scan(&verdict); dead && (err != nil || verdict != "ok") {
+				t.Errorf("the store is damaged: %v %s", err, verdict)
+			}
+			return db
+		}
+	}}
+}
+
+// postgresStore is a database of the run's own. Whoever goes on after a kill waits until the killed one's lease ends.
+func postgresStore() crashStore {
+	return crashStore{name: "PostgreSQL", oneIn: 9, random: 5, atOnce: 17, make: func(t *testing.T, _ string) (string, look) {
 		t.Helper()
-		path, mode := filepath.Join(folder, "data", "mediator.db"), "?mode=ro&_pragma=busy_timeout(10000)"
-		if dead {
-			path, mode = copyOf(t, path), ""
+		address := database(t, &server)
+		return fmt.Sprintf("database_url: %q", address), func(t *testing.T, _ bool) *sql.DB {
+			t.Helper()
+			db, err := sql.Open("pgx", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return db
 		}
-		if _, err := os.Stat(path); err != nil {
-			return nil
-		}
-		db, err := sql.Open("sqlite", "file:"+path+mode)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var verdict string
-		if err := db.QueryRow(`PRAGMA quick_check`).Scan(&verdict); dead && (err != nil || verdict != "ok") {
-			t.Errorf("the store is damaged: %v %s", err, verdict)
-		}
-		return db
 	}}
 }
 
@@ -89,7 +110,7 @@ func (r remembered) idle() bool { return r.unfinished+r.untold+r.letters+r.jobs 
 func (c *crashing) remembers(dead bool) remembered {
 	c.t.Helper()
 	r := remembered{submissions: map[string][]string{}, settled: map[string]bool{}, chunks: map[string]bool{}}
-	db := c.store.look(c.t, c.folder, dead)
+	db := c.look(c.t, dead)
 	if db == nil {
 		return r
 	}
@@ -115,7 +136,7 @@ func (c *crashing) remembers(dead bool) remembered {
 			}
 		}, &digest, &state),
 		rows(db, `SELECT count(*) FROM outbox WHERE state <> 'done'`, func() { r.letters = count }, &count),
-		rows(db, `SELECT count(*) FROM river_job WHERE state IN ('available', 'pending', 'retryable', 'running', 'scheduled')`, func() { r.jobs = count }, &count),
+		rows(db, `SELECT count(*) FROM river_job WHERE CAST(state AS text) IN ('available', 'pending', 'retryable', 'running', 'scheduled')`, func() { r.jobs = count }, &count),
 	)
 	if err != nil {
 		c.t.Fatalf("the store cannot be read: %v", err)

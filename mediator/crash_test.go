@@ -26,6 +26,8 @@ type crashEnd struct {
 	Values  []sandbox.DHIS2Value
 	Reports map[string][]map[string]any
 	Told    map[string][]map[string]any
+	// Again is what the command says that submits a data set once more, when all is done.
+	Again map[string]map[string]any
 }
 
 // end gives what a run has left, and finds what must not be, whatever a clean run leaves.
@@ -43,9 +45,7 @@ func (c *crashing) end() crashEnd {
 			if err := json.Unmarshal([]byte(said), &report); err != nil || code != 0 {
 				c.t.Fatalf("status ends with %d: %v\n%s", code, err, said)
 			}
-			for _, name := range []string{"id", "created_at", "ended_at", "chunks", "chunks_total"} {
-				delete(report, name)
-			}
+			forgetMoments(report)
 			end.Reports[set] = append(end.Reports[set], report)
 		}
 	}
@@ -66,6 +66,14 @@ func (c *crashing) end() crashEnd {
 	if stray > c.refused {
 		c.t.Errorf("%d transactions tell of no submission, and %d triggers did not arrive", stray, c.refused)
 	}
+	c.checkRequests(left)
+	end.Again = c.submitAgain()
+	return end
+}
+
+// checkRequests finds requests to DHIS2 that must not have been.
+func (c *crashing) checkRequests(left remembered) {
+	c.t.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	seen := map[string]bool{}
@@ -85,7 +93,35 @@ func (c *crashing) end() crashEnd {
 	if again > mostAgain*c.kills {
 		c.t.Errorf("%d requests were sent again after %d kills", again, c.kills)
 	}
-	return end
+}
+
+// submitAgain submits what is done once more, and gives what the command says: nothing is left to be sent but a cell that
+// DHIS2 refuses.
+func (c *crashing) submitAgain() map[string]map[string]any {
+	c.t.Helper()
+	c.arm(nil, kill{})
+	again := map[string]map[string]any{}
+	for p, want := range []string{byCommand: "partly_accepted", bySchedule: "unchanged"} {
+		set, before := c.setOf(phase(p)), len(c.dhis2.Imports())
+		command := c.begin(exec.Command(c.binary, "submit", "--data-set", set, "--period", c.period, "--json", "--config", filepath.Join(c.folder, "config.yaml")))
+		code := command.exit()
+		said := command.said.String()
+		var report map[string]any
+		if err := json.Unmarshal([]byte(said[max(strings.Index(said, "{"), 0):]), &report); err != nil || report["state"] != want {
+			c.t.Fatalf("submitted again, the data set of phase %s ends with %d and is not %s: %v\n%s", phase(p), code, want, err, said)
+		}
+		forgetMoments(report)
+		report["requests"] = len(c.dhis2.Imports()) - before
+		again[set] = report
+	}
+	return again
+}
+
+// forgetMoments takes out of a report what no two runs have in common.
+func forgetMoments(report map[string]any) {
+	for _, name := range []string{"id", "created_at", "ended_at", "chunks", "chunks_total"} {
+		delete(report, name)
+	}
 }
 
 // mostAgain is how many requests may have to go again after a kill: the one on its way and the one before it, whose answer
@@ -163,18 +199,32 @@ func TestAKillAtAnyInstantLosesNothingAndDoublesNothing(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes minutes")
 	}
-	for _, store := range []crashStore{sqliteStore()} {
-		t.Run(store.name, func(t *testing.T) {
-			one := cleanRun(t, ground{binary: crashBinary(t), store: store, ports: newSteadyPorts()})
-			t.Run("at every point", func(t *testing.T) {
-				kills, unmet := atOnce(t, one, everyPoint(one))
-				if len(unmet)*20 > kills { // some depend on the clock, as what River does at intervals
-					t.Errorf("%d processes were killed, and %d did not come to their point: %v", kills, len(unmet), unmet)
-				}
-			})
-			t.Run("at random", func(t *testing.T) { atOnce(t, one, random(t, store)) })
+	binary, ports := crashBinary(t), newSteadyPorts()
+	var all sync.WaitGroup // no t.Parallel, as that is for work: these mostly wait
+	for _, store := range []crashStore{sqliteStore(), postgresStore()} {
+		all.Go(func() {
+			t.Run(store.name, func(t *testing.T) { killedAnywhere(t, ground{binary, store, ports, make(chan struct{}, store.atOnce)}) })
 		})
 	}
+	all.Wait()
+}
+
+func killedAnywhere(t *testing.T, on ground) {
+	t.Helper()
+	one := cleanRun(t, on)
+	var both sync.WaitGroup
+	both.Go(func() {
+		t.Run("at every point", func(t *testing.T) {
+			kills, unmet := atOnce(t, one, everyPoint(t, one))
+			if len(unmet)*20 > kills { // some depend on the clock, as what River does at intervals
+				t.Errorf("%d processes were killed, and %d did not come to their point: %v", kills, len(unmet), unmet)
+			}
+		})
+	})
+	both.Go(func() {
+		t.Run("at random", func(t *testing.T) { atOnce(t, one, random(t, on.store)) })
+	})
+	both.Wait()
 }
 
 // named is a story with its name.
@@ -183,9 +233,15 @@ type named struct {
 	story
 }
 
-// everyPoint kills at each point of each phase once, or at one in some where the store says so, in as few runs as that takes.
-func everyPoint(one clean) (all []named) {
-	for i := 0; ; i += one.store.oneIn {
+// everyPoint kills at each point of each phase once, or at one in some where the store says so, others each time, in as few
+// runs as that takes.
+func everyPoint(t *testing.T, one clean) (all []named) {
+	t.Helper()
+	seed := fromEnv(t, "SOAK_SEED", time.Now().UnixMilli())
+	if one.store.oneIn > 1 {
+		t.Logf("one point in %d; SOAK_SEED=%d does the same ones again", one.store.oneIn, seed)
+	}
+	for i := int(seed % one.store.oneIn); ; i += int(one.store.oneIn) {
 		var s story
 		more := false
 		for p := range phases {
@@ -203,7 +259,7 @@ func everyPoint(one clean) (all []named) {
 // random makes stories of a seed. Each has its own seed, one after the other, so that one can be told again by itself.
 func random(t *testing.T, store crashStore) (all []named) {
 	t.Helper()
-	count, seed := fromEnv(t, "SOAK_KILLS", store.random), fromEnv(t, "SOAK_SEED", time.Now().UnixMilli())
+	count, seed := max(fromEnv(t, "SOAK_KILLS", store.random*store.oneIn)/store.oneIn, 1), fromEnv(t, "SOAK_SEED", time.Now().UnixMilli())
 	t.Logf("%d runs from seed %d on; SOAK_SEED=<the number of a run> SOAK_KILLS=1 does that one again", count, seed)
 	for i := range count {
 		all = append(all, named{fmt.Sprint(seed + i), randomStory(seed + i)})
@@ -238,7 +294,7 @@ func randomStory(seed int64) (s story) {
 				s[p] = append(s[p], [...]kill{
 					{"after", dice.IntN(lasts[p])},
 					{"after", dice.IntN(lasts[p])},
-					{[...]string{"before-commit", "after-commit"}[dice.IntN(2)], 1 + dice.IntN(28)},
+					{[...]string{"before-commit", "after-commit"}[dice.IntN(2)], 1 + dice.IntN(32)},
 					{place.name + "-" + place.stages[dice.IntN(len(place.stages))], 1 + dice.IntN(place.most)},
 				}[dice.IntN(4)])
 			}
@@ -254,30 +310,22 @@ var lasts = [phases]int{1200, 1500, 2000}
 func atOnce(t *testing.T, one clean, all []named) (kills int, unmet []string) {
 	t.Helper()
 	began := time.Now()
-	stories := make(chan named)
-	var runners sync.WaitGroup
+	var runs sync.WaitGroup
 	var mu sync.Mutex
-	for range crashRunners {
-		runners.Go(func() {
-			for s := range stories {
-				t.Run(s.name, func(t *testing.T) {
-					n, missed := one.killed(t, s.story)
-					mu.Lock()
-					defer mu.Unlock()
-					kills += n
-					unmet = append(unmet, missed...)
-				})
-			}
+	for _, s := range all {
+		runs.Go(func() {
+			one.places <- struct{}{}
+			defer func() { <-one.places }()
+			t.Run(s.name, func(t *testing.T) {
+				n, missed := one.killed(t, s.story)
+				mu.Lock()
+				defer mu.Unlock()
+				kills += n
+				unmet = append(unmet, missed...)
+			})
 		})
 	}
-	for _, s := range all {
-		stories <- s
-	}
-	close(stories)
-	runners.Wait()
+	runs.Wait()
 	t.Logf("%d runs with %d kills in %s; %d points were not met: %v", len(all), kills, time.Since(began).Round(time.Second), len(unmet), unmet)
 	return kills, unmet
 }
-
-// crashRunners is how many stories run at a time.
-const crashRunners = 8

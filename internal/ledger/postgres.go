@@ -69,7 +69,7 @@ func (p *postgres) open(ctx context.Context) error {
 	if c.RuntimeParams["application_name"] == "" {
 		c.RuntimeParams["application_name"] = "mediator"
 	}
-	c.DialFunc = dial
+	c.DialFunc, c.Tracer = dial, fragileTracer()
 	config.BeforeConnect = p.renewPassword
 	if p.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return err
