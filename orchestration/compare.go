@@ -126,9 +126,9 @@ type difference struct {
 	// agreed are values that DHIS2 holds as they should be, and that the ledger has otherwise.
 	agreed []mapping.Value
 	// unchanged are cells that DHIS2 has already, kept those that stay as somebody edited them, raised zeros that are sent although
-	// a rule leaves zeros out, added cells that are sent although the CHT does not give them.
-	unchanged, kept, raised, added int
-	overwritten, vanished          int
+	// a rule leaves zeros out.
+	unchanged, kept, raised int
+	overwritten, vanished   int
 	// removed is how many values of ours a gone org unit has in DHIS2, and their sum.
 	removed, removedSum int
 	edited              bool
@@ -191,7 +191,7 @@ func (c *comparison) unit(u unit) difference {
 		c.cell(&d, u, found)
 	}
 	if u.gone && d.removed == 0 { // only zeros are there, which do no harm
-		d.send, d.added = nil, 0
+		d.send = nil
 	}
 	return d
 }
@@ -335,12 +335,10 @@ func (c *comparison) vanished(d *difference, u unit, s cells) {
 		d.remove(u, s, there)
 	case c.policy.Vanished == ZeroVanished && s.base.isZero():
 		d.unchanged++
-		d.added++
 	case c.policy.Vanished == ZeroVanished:
 		d.changes++
 		zero := *s.base
 		zero.value, zero.comment = "0", ""
-		d.added++
 		d.add(u, zero.plus(s.others))
 	case c.policy.Vanished == DeleteVanished:
 		d.changes++
@@ -363,7 +361,6 @@ func (c *comparison) leftThere(u unit, s cells, expected *cell) issue.Issue {
 
 // remove takes our value away; what other sources say of the cell stays.
 func (d *difference) remove(u unit, s cells, there *cell) {
-	d.added++
 	if s.others != nil {
 		d.add(u, s.others)
 		return

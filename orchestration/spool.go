@@ -190,8 +190,13 @@ type heldSpool struct {
 	*spool
 
 	cells []cell
-	// combo, category, by and at are how the texts were written that came last: they mostly come again.
+	// combo, category, by and at are how the texts were written that came last: they mostly come again. elements are the data
+	// elements as they were written, in the order in which they came first, places says where each stands there, and element
+	// is the one that is next by that.
 	combo, category, by, at lastText
+	elements                []lastText
+	places                  map[string]int
+	element                 int
 }
 
 // lastText is a text and how it is written.
@@ -208,10 +213,33 @@ func (s *heldSpool) again(b []byte, text string, last *lastText) []byte {
 	return append(b, last.written...)
 }
 
+// next writes a data element. They come in one order as a rule, org unit after org unit.
+func (s *heldSpool) next(b []byte, text string) []byte {
+	if s.element < len(s.elements) && s.elements[s.element].text == text {
+		b = append(b, s.elements[s.element].written...)
+		s.element = (s.element + 1) % len(s.elements)
+		return b
+	}
+	place, known := s.places[text]
+	switch {
+	case !known && len(s.elements) >= tableLimit:
+		return s.text(b, text)
+	case !known:
+		place = len(s.elements)
+		if s.places == nil {
+			s.places = map[string]int{}
+		}
+		s.places[text] = place
+		s.elements = append(s.elements, lastText{text, s.text(nil, text)})
+	}
+	s.element = (place + 1) % len(s.elements)
+	return append(b, s.elements[place].written...)
+}
+
 func (s *heldSpool) add(v *dhis2.StoredValue) error {
 	return s.spool.add(v.OrgUnit, func(b []byte) []byte {
 		b = s.again(b, v.AttributeOptionCombo, &s.combo)
-		b = s.text(b, v.DataElement)
+		b = s.next(b, v.DataElement)
 		b = s.again(b, v.CategoryOptionCombo, &s.category)
 		b = s.text(b, v.Value)
 		b = s.text(b, v.Comment)

@@ -104,7 +104,7 @@ func readValues(from io.Reader, about reading, yield func(*StoredValue) error) e
 	unpacking := readAhead(plain)
 	defer unpacking.end()
 	plain = unpacking
-	d := &valueDecoder{Decoder: jsontext.NewDecoder(plain, jsontext.AllowDuplicateNames(true)), about: about, period: about.slice.Period.String(), texts: map[string]string{}}
+	d := &valueDecoder{Decoder: jsontext.NewDecoder(plain, jsontext.AllowDuplicateNames(true)), about: about, period: about.slice.Period.String(), texts: map[string]string{}, places: map[string]int{}}
 	err = d.answer(yield)
 	var caller *yieldError
 	switch {
@@ -156,9 +156,14 @@ type valueDecoder struct {
 	header valueHeader
 	// last is the value read last: most of its texts come again with the next one.
 	last, next StoredValue
-	values     int
-	texts      map[string]string
-	raw        []byte
+	// elements are the data elements in the order in which they came first, in which they mostly come again; places says where
+	// each stands, and at which is next by that.
+	elements []string
+	places   map[string]int
+	at       int
+	values   int
+	texts    map[string]string
+	raw      []byte
 }
 
 // valueHeader is what all values of an answer share: from 2.43 on they leave it out themselves. It stands before them.
@@ -272,6 +277,10 @@ func (d *valueDecoder) value() (*StoredValue, error) {
 		if err != nil {
 			return nil, err
 		}
+		if into == &v.DataElement {
+			*into = d.element(text)
+			continue
+		}
 		*into = d.keep(text, before)
 	}
 	switch {
@@ -365,6 +374,27 @@ func textLength(b []byte) int {
 func (d *valueDecoder) text() (string, error) {
 	b, err := d.bytes()
 	return string(b), err
+}
+
+// element makes a string of the id of a data element. It looks first at the one that came after the last one before.
+func (d *valueDecoder) element(b []byte) string {
+	if d.at < len(d.elements) && string(b) == d.elements[d.at] {
+		text := d.elements[d.at]
+		d.at = (d.at + 1) % len(d.elements)
+		return text
+	}
+	text := d.keep(b, "")
+	place, known := d.places[text]
+	if !known {
+		if len(d.elements) >= keptTexts || len(text) > keptLength {
+			return text
+		}
+		place = len(d.elements)
+		d.elements = append(d.elements, text)
+		d.places[text] = place
+	}
+	d.at = (place + 1) % len(d.elements)
+	return text
 }
 
 // keep makes a string of b: the last one where it is the same, and otherwise the same one for the same text as long as there

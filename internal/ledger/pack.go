@@ -50,13 +50,6 @@ func (n *names) number(text string) (uint64, bool) {
 	return number, ok
 }
 
-func (n *names) text(number uint64) (string, bool) {
-	n.mu.RLock()
-	defer n.mu.RUnlock()
-	text, ok := n.byNumber[number]
-	return text, ok
-}
-
 func (n *names) count() int {
 	n.mu.RLock()
 	defer n.mu.RUnlock()
@@ -210,6 +203,8 @@ func (l *Ledger) unpack(into []dhis2.DataValue, orgUnit string, packed []byte) (
 }
 
 func (n *names) unpack(into []dhis2.DataValue, orgUnit string, packed []byte) ([]dhis2.DataValue, error) {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
 	u := unpacker{names: n, b: packed}
 	for len(u.b) > 0 {
 		v := dhis2.DataValue{OrgUnit: orgUnit}
@@ -236,7 +231,7 @@ func (u *unpacker) name() (dataElement, categoryOptionCombo string) {
 	if number == 0 {
 		return u.bytes(u.number()), u.bytes(u.number())
 	}
-	text, known := u.names.text(number)
+	text, known := u.names.byNumber[number] // unpack holds the lock
 	if !known {
 		u.fail()
 	}
