@@ -312,7 +312,7 @@ func TestARefusedAccountIsToldOnceAndNeverLocked(t *testing.T) {
 			slices.SortFunc(ids, func(x, y string) int { return due[x].Compare(due[y]) })
 			return ids[0]
 		}
-		for i := 0; clock.Before(began.Add(24*time.Hour)); i++ {
+		for i := 0; clock.Before(began.Add(24 * time.Hour)); i++ {
 			id := next()
 			at := latest(*clock, due[id])
 			*clock = at
