@@ -302,4 +302,4 @@ func atOnce(t *testing.T, one clean, all []named) (kills int, unmet []string) {
 }
 
 // crashRunners is how many stories run at a time.
-const crashRunners = 8
+const crashRunners = 12
