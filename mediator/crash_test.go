@@ -151,11 +151,33 @@ func cleanRun(t *testing.T, on ground) clean {
 	c := newCrashing(t, on, story{})
 	c.run()
 	one := clean{crashEnd: c.end(), ground: on}
+	c.arrived(one.Values)
 	for p := range phases {
 		one.points[p] = c.points(p)
 		t.Logf("phase %s: %s, %d transactions, %v", p, c.took[p].Round(time.Millisecond), len(c.transactions(p)), c.counts[p])
 	}
 	return one
+}
+
+// arrived makes sure that a clean run has brought the country's right answer to DHIS2, but for the one cell that is refused.
+func (c *crashing) arrived(values []sandbox.DHIS2Value) {
+	c.t.Helper()
+	held := map[string]string{}
+	for _, v := range values {
+		held[v.OrgUnit+" "+v.DataElement] = v.Value
+	}
+	var lacking []sandbox.CountryValue
+	for p := range phases {
+		for _, v := range c.country.Right[c.setOf(p)] {
+			if held[v.OrgUnit+" "+v.DataElement] != v.Value {
+				lacking = append(lacking, v)
+			}
+			delete(held, v.OrgUnit+" "+v.DataElement)
+		}
+	}
+	if len(lacking) != 1 || len(held) != 0 {
+		c.t.Fatalf("a clean run leaves DHIS2 without %v, and with %v that nobody counted", lacking, held)
+	}
 }
 
 // points are the points of a phase that the run has come to.
