@@ -211,31 +211,84 @@ func (d *valueDecoder) dataValues(yield func(*StoredValue) error) error {
 	if err := d.open(jsontext.KindBeginArray, "dataValues"); err != nil {
 		return err
 	}
-	for d.PeekKind() != jsontext.KindEndArray {
-		v, err := d.value()
-		if err != nil {
-			return err
-		}
-		d.values++
-		if v == nil {
-			continue
-		}
-		if err := yield(v); err != nil {
-			return &yieldError{err}
-		}
+	ready, free, stop := make(chan objects, pieces), make(chan objects, pieces), make(chan struct{})
+	for range pieces {
+		free <- objects{}
 	}
-	_, err := d.ReadToken()
-	return err
+	go func() {
+		defer close(ready)
+		d.objects(ready, free, stop)
+	}()
+	defer func() {
+		close(stop)
+		for range ready { // until it has ended
+		}
+	}()
+	for some := range ready {
+		from := 0
+		for _, end := range some.ends {
+			v, err := d.value(some.text[from:end])
+			if err != nil {
+				return err
+			}
+			from = end
+			d.values++
+			if v == nil {
+				continue
+			}
+			if err := yield(v); err != nil {
+				return &yieldError{err}
+			}
+		}
+		if some.err != nil {
+			return some.err
+		}
+		free <- objects{text: some.text[:0], ends: some.ends[:0]}
+	}
+	return nil
 }
 
-// value reads one value; nil is one that was deleted. The object is read as a whole, which makes sure of its form, and then
-// gone through by hand: there are a million of them.
-func (d *valueDecoder) value() (*StoredValue, error) {
-	raw, err := d.ReadValue()
-	if err != nil {
-		return nil, err
+// objects are entries of dataValues as they stand there, one behind the other, and what went wrong behind them.
+type objects struct {
+	text []byte
+	ends []int
+	err  error
+}
+
+// objects reads the entries on, while those before are gone through.
+func (d *valueDecoder) objects(ready chan<- objects, free <-chan objects, stop <-chan struct{}) {
+	for {
+		var some objects
+		select {
+		case some = <-free:
+		case <-stop:
+			return
+		}
+		more := true
+		for more && len(some.text) < pieceSize {
+			if more = d.PeekKind() != jsontext.KindEndArray; !more {
+				_, some.err = d.ReadToken()
+				break
+			}
+			raw, err := d.ReadValue()
+			if err != nil {
+				more, some.err = false, err
+				break
+			}
+			some.text = append(some.text, raw...)
+			some.ends = append(some.ends, len(some.text))
+		}
+		ready <- some
+		if !more {
+			return
+		}
 	}
-	if raw.Kind() != jsontext.KindBeginObject {
+}
+
+// value reads one value; nil is one that was deleted. The object was read as a whole, which makes sure of its form, and is gone
+// through by hand: there are a million of them.
+func (d *valueDecoder) value(raw []byte) (*StoredValue, error) {
+	if raw[0] != '{' {
 		return nil, &formError{"an entry of dataValues has another form than values have"}
 	}
 	d.last, d.next = d.next, StoredValue{AttributeOptionCombo: d.header.attributeOptionCombo, DataValue: DataValue{OrgUnit: d.header.orgUnit}}
