@@ -54,30 +54,7 @@ func (c reconcileCommand) repair(a *app, s *orchestration.Submitter) error {
 	if c.CSV != "" {
 		return &orchestration.UsageError{What: "--csv is for listing", Remedy: "list first, without --repair"}
 	}
-	requests, err := c.requests(s)
-	if err != nil {
-		return err
-	}
-	s.Wait = c.Wait
-	if err := takeRole(a, s.Ledger); err != nil {
-		return err
-	}
-	var reasons []orchestration.Reason
-	for _, request := range requests {
-		request.Mode = ledger.ModeRepair
-		bar := a.newBar()
-		s.Watch = bar.show
-		report, err := s.Submit(a.ctx, request)
-		bar.end()
-		if err != nil {
-			return err
-		}
-		if err := a.print(report, c.JSON, false); err != nil {
-			return err
-		}
-		reasons = append(reasons, reasonOf(report))
-	}
-	return endWith(gravest(reasons))
+	return c.submit(a, s, func(r *orchestration.Request) { r.Mode = ledger.ModeRepair }, false)
 }
 
 // concord compares each period of each source, and prints what it finds.

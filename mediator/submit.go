@@ -22,6 +22,20 @@ func (c submitCommand) Run(a *app) error {
 		return err
 	}
 	defer done()
+	err = c.submit(a, s, func(r *orchestration.Request) {
+		r.DryRun = c.DryRun
+		if c.Full {
+			r.Mode = ledger.ModeFull
+		}
+	}, c.Each)
+	if err != nil || !s.Ledger.HasRole() {
+		return err
+	}
+	return c.takeUp(a, s)
+}
+
+// submit submits each period of each source, as set says of the request, and prints what became of it.
+func (c requestFlags) submit(a *app, s *orchestration.Submitter, set func(*orchestration.Request), each bool) error {
 	requests, err := c.requests(s)
 	if err != nil {
 		return err
@@ -32,10 +46,7 @@ func (c submitCommand) Run(a *app) error {
 	}
 	var reasons []orchestration.Reason
 	for _, request := range requests {
-		request.DryRun = c.DryRun
-		if c.Full {
-			request.Mode = ledger.ModeFull
-		}
+		set(&request)
 		if a.ctx.Err() != nil {
 			return a.ctx.Err()
 		}
@@ -46,15 +57,12 @@ func (c submitCommand) Run(a *app) error {
 		if err != nil {
 			return err
 		}
-		if err := a.print(report, c.JSON, c.Each); err != nil {
+		if err := a.print(report, c.JSON, each); err != nil {
 			return err
 		}
 		reasons = append(reasons, reasonOf(report))
 	}
-	if err := endWith(gravest(reasons)); err != nil || !s.Ledger.HasRole() {
-		return err
-	}
-	return c.takeUp(a, s)
+	return endWith(gravest(reasons))
 }
 
 // takeUp carries on with what a killed process has left in the middle.

@@ -194,7 +194,7 @@ func (c *Client) OrgUnits(ctx context.Context, dataSet string, yield func(OrgUni
 				PageCount int `json:"pageCount"`
 			} `json:"pager"`
 		}
-		path := fmt.Sprintf("/api/organisationUnits?filter=dataSets.id:eq:%s&fields=id,path&order=id&pageSize=%d&page=%d", url.QueryEscape(dataSet), orgUnitPage, page)
+		path := fmt.Sprintf("/api/organisationUnits?filter=dataSets.id:eq:%s&fields=id,path&order=id:asc&pageSize=%d&page=%d", url.QueryEscape(dataSet), orgUnitPage, page)
 		if err := c.get(ctx, "read the org units of data set "+dataSet+" from DHIS2", path, &answer); err != nil {
 			return err
 		}
