@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -140,4 +141,19 @@ func FuzzValues(f *testing.F) {
 			t.Error("more values than bytes")
 		}
 	})
+}
+
+func TestValuesAsksForTheWholeSlicePacked(t *testing.T) {
+	var asked url.Values
+	c := client(func(r *http.Request, _ []byte) (int, string, string, error) {
+		asked = r.URL.Query()
+		return 200, "application/json", `{}`, nil
+	})
+	if err := c.Values(t.Context(), Slice{DataSet: "DsTest00001", Period: september, OrgUnits: []string{"OuA", "OuB"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	want := url.Values{"dataSet": {"DsTest00001"}, "period": {"202609"}, "orgUnit": {"OuA", "OuB"}, "children": {"true"}, "compression": {"gzip"}}
+	if diff := cmp.Diff(want, asked); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
 }
