@@ -13,13 +13,14 @@ may() {
   case $1 in
     mediator) echo "$packages" ;;
     handlers) echo "orchestration internal/ledger internal/openhim $leaves" ;;
-    orchestration) echo "internal/cht internal/dhis2 internal/openhim internal/mapping internal/ledger internal/notice $leaves" ;;
+    orchestration) echo "internal/cht internal/dhis2 internal/openhim internal/mapping internal/validation internal/ledger internal/notice $leaves" ;;
+    internal/validation) echo "internal/mapping internal/dhis2 $leaves" ;;
     internal/mapping) echo "internal/cht internal/dhis2 $leaves" ;;
     internal/ledger) echo "internal/dhis2 $leaves" ;;
     config | internal/cht | internal/dhis2 | internal/openhim | internal/notice | internal/transport) echo "$leaves" ;;
   esac
 }
-packages="mediator config handlers orchestration internal/cht internal/dhis2 internal/openhim internal/mapping
+packages="mediator config handlers orchestration internal/cht internal/dhis2 internal/openhim internal/mapping internal/validation
   internal/ledger internal/notice internal/transport internal/exchange internal/issue internal/sandbox internal/newcomer"
 
 # The home of each library.
@@ -39,7 +40,7 @@ count=0
 # that two packages may import each other without a cycle.
 plant() {
   count=$((count + 1))
-  printf 'package %s%s\n\nimport _ "%s"\n' "${1##*/}" "${4-}" "$2" > "$house/$1/$3_$count${4-}.go"
+  printf 'package %s%s\n\nimport _ "%s"\n' "${1##*/}" "${4-}" "$2" > "$house/$1/$3_no$count${4-}.go" # a file named _386.go is one for that processor
 }
 
 printf 'module %s\n\ngo %s\n' "$module" "$(go list -f '{{.GoVersion}}' -m)" > "$house/go.mod"
@@ -81,6 +82,7 @@ for other in internal/cht internal/dhis2; do
 done
 for path in net/http database/sql; do
   plant internal/mapping $path refused
+  plant internal/validation $path refused
   plant internal/ledger $path allowed
 done
 printf 'package mapping\n\nimport "time"\n\nvar now = time.Now\n' > "$house/internal/mapping/refused_clock.go"

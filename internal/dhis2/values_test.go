@@ -119,7 +119,7 @@ func TestOrgUnitsReadsAllPages(t *testing.T) {
 	if err := c.OrgUnits(t.Context(), "DsTest00001", func(o OrgUnit) { got = append(got, o) }); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]OrgUnit{{"Ou1", "/OuRoot/Ou1"}, {"Ou2", "/OuRoot/Ou2"}, {"Ou3", "/OuRoot/Ou3"}}, got); diff != "" {
+	if diff := cmp.Diff([]OrgUnit{{ID: "Ou1", Path: "/OuRoot/Ou1"}, {ID: "Ou2", Path: "/OuRoot/Ou2"}, {ID: "Ou3", Path: "/OuRoot/Ou3"}}, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
