@@ -2,7 +2,6 @@ package dhis2
 
 import (
 	"context"
-	"fmt"
 	"net/url"
 )
 
@@ -63,7 +62,8 @@ type CategoryCombo struct {
 // CategoryOptionCombo is one option of each category of a combo.
 type CategoryOptionCombo struct {
 	ID, Code, Name string
-	// ReadOnly names the category options to which the account may not write data; nil is none.
+	// ReadOnly are the ids of the category options to which the account may not write data; nil is none. DHIS2 asks for no right
+	// to the default option where its combo is left out, as we do: it is never among them.
 	ReadOnly []string
 }
 
@@ -75,9 +75,17 @@ func (c *Client) DataSet(ctx context.Context, id string) (DataSet, error) {
 		ID        string `json:"id"`
 		IsDefault bool   `json:"isDefault"`
 		Combos    []struct {
-			ID   string `json:"id"`
-			Code string `json:"code"`
-			Name string `json:"name"`
+			ID      string `json:"id"`
+			Code    string `json:"code"`
+			Name    string `json:"name"`
+			Options []struct {
+				ID     string `json:"id"`
+				Access struct {
+					Data struct {
+						Write *bool `json:"write"`
+					} `json:"data"`
+				} `json:"access"`
+			} `json:"categoryOptions"`
 		} `json:"categoryOptionCombos"`
 	}
 	var answer struct {
@@ -124,7 +132,7 @@ func (c *Client) DataSet(ctx context.Context, id string) (DataSet, error) {
 			CategoryCombo *comboAnswer `json:"categoryCombo"`
 		} `json:"dataSetElements"`
 	}
-	const combos = "[id,isDefault,categoryOptionCombos[id,code,name]]"
+	const combos = "[id,isDefault,categoryOptionCombos[id,code,name,categoryOptions[id,access[data]]]]"
 	path := "/api/dataSets/" + url.PathEscape(id) + "?fields=id,code,name,periodType,expiryDays,openFuturePeriods,noValueRequiresComment,compulsoryFieldsCompleteOnly,access[data]," +
 		"workflow[id],dataInputPeriods[period[id],openingDate,closingDate],categoryCombo" + combos +
 		",dataSetElements[dataElement[id,code,name,valueType,zeroIsSignificant,aggregationType,optionSet[options[code]],categoryCombo" + combos + "],categoryCombo" + combos + "]"
@@ -147,7 +155,13 @@ func (c *Client) DataSet(ctx context.Context, id string) (DataSet, error) {
 		if known[a.ID] == nil {
 			combo := &CategoryCombo{ID: a.ID, IsDefault: a.IsDefault, Combos: map[string]*CategoryOptionCombo{}}
 			for _, o := range a.Combos {
-				combo.Combos[o.ID] = &CategoryOptionCombo{ID: o.ID, Code: o.Code, Name: o.Name}
+				option := &CategoryOptionCombo{ID: o.ID, Code: o.Code, Name: o.Name}
+				for _, co := range o.Options {
+					if write := co.Access.Data.Write; write != nil && !*write && !a.IsDefault {
+						option.ReadOnly = append(option.ReadOnly, co.ID)
+					}
+				}
+				combo.Combos[o.ID] = option
 			}
 			known[a.ID] = combo
 		}
@@ -182,39 +196,4 @@ func (c *Client) DataSet(ctx context.Context, id string) (DataSet, error) {
 		}
 	}
 	return set, nil
-}
-
-// OrgUnit is a place in the hierarchy; Path holds the ids from the root down to its own, each after a slash.
-type OrgUnit struct {
-	ID   string `json:"id"`
-	Code string `json:"code"`
-	Name string `json:"name"`
-	Path string `json:"path"`
-	// Opens and Closes are its first and last day, as DHIS2 writes them; empty is no limit.
-	Opens  string `json:"openingDate"`
-	Closes string `json:"closedDate"`
-}
-
-const orgUnitPage = 1000
-
-// OrgUnits reads the org units that a data set is assigned to, page by page, and gives each of them to yield.
-func (c *Client) OrgUnits(ctx context.Context, dataSet string, yield func(OrgUnit)) error {
-	for page := 1; ; page++ {
-		var answer struct {
-			OrgUnits []OrgUnit `json:"organisationUnits"`
-			Pager    struct {
-				PageCount int `json:"pageCount"`
-			} `json:"pager"`
-		}
-		path := fmt.Sprintf("/api/organisationUnits?filter=dataSets.id:eq:%s&fields=id,code,name,path,openingDate,closedDate&order=id:asc&pageSize=%d&page=%d", url.QueryEscape(dataSet), orgUnitPage, page)
-		if err := c.get(ctx, "read the org units of data set "+dataSet+" from DHIS2", path, &answer); err != nil {
-			return err
-		}
-		for _, o := range answer.OrgUnits {
-			yield(o)
-		}
-		if len(answer.OrgUnits) == 0 || page >= answer.Pager.PageCount {
-			return nil
-		}
-	}
 }

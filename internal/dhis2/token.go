@@ -34,3 +34,13 @@ func (c *Client) TokenExpiries(ctx context.Context) ([]time.Time, error) {
 	slices.SortFunc(expiries, time.Time.Compare)
 	return expiries, nil
 }
+
+// TokenExpiry gives when the next access token of the account expires; zero is that none will. With several it may be another
+// one's end than that of the token which the client uses: the earliest that is still to come is the careful answer.
+func (c *Client) TokenExpiry(ctx context.Context) (time.Time, error) {
+	expiries, err := c.TokenExpiries(ctx)
+	if at := slices.IndexFunc(expiries, func(t time.Time) bool { return t.After(c.now()) }); at >= 0 {
+		return expiries[at], nil
+	}
+	return time.Time{}, err
+}

@@ -63,6 +63,7 @@ type DHIS2 struct {
 	mu        sync.Mutex
 	store     dhis2Store
 	locked    map[[2]string]bool
+	excepted  map[dhis2Exception]bool
 	completed map[dhis2Slice]*dhis2Completion
 	approved  map[dhis2Approval]dhis2Approved
 	tokens    map[string]*dhis2Token
@@ -80,6 +81,7 @@ func NewDHIS2(config DHIS2Config) *DHIS2 {
 		now:       config.Now,
 		store:     dhis2Store{rows: map[dhis2Cell]*dhis2Row{}},
 		locked:    map[[2]string]bool{},
+		excepted:  map[dhis2Exception]bool{},
 		completed: map[dhis2Slice]*dhis2Completion{},
 		approved:  map[dhis2Approval]dhis2Approved{},
 		tokens:    map[string]*dhis2Token{},
@@ -123,6 +125,16 @@ func (d *DHIS2) LockPeriod(dataSet, period string) {
 	defer d.mu.Unlock()
 	d.locked[[2]string{dataSet, period}] = true
 }
+
+// ExceptFromLock opens an expired period of a data set for an org unit.
+func (d *DHIS2) ExceptFromLock(dataSet, period, orgUnit string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.excepted[dhis2Exception{dataSet, period, orgUnit}] = true
+}
+
+// dhis2Exception is a lock exception.
+type dhis2Exception struct{ dataSet, period, orgUnit string }
 
 // LockOuts is how often an account was locked for its failed logins.
 func (d *DHIS2) LockOuts() int {

@@ -89,19 +89,26 @@ func (d *DHIS2) readApproval(w http.ResponseWriter, r *http.Request, user *DHIS2
 	d.writeJSON(w, http.StatusOK, answer)
 }
 
-// readApprovals answers the same for all workflows, periods and org units that were asked for.
+// readApprovals answers the same for all workflows, periods, org units and attribute option combinations that were asked for. One
+// org unit that is unknown fails the question.
 func (d *DHIS2) readApprovals(w http.ResponseWriter, r *http.Request, user *DHIS2User) {
 	query := r.URL.Query()
+	attributes := query["aoc"]
+	if len(attributes) == 0 {
+		attributes = []string{d.index.defaultOptionCombo()}
+	}
 	answers := []map[string]any{}
 	for _, workflow := range query["wf"] {
 		for _, period := range query["pe"] {
 			for _, unit := range query["ou"] {
 				place := d.index.places.byID[unit]
 				if place == nil {
-					continue
+					d.writeFailure(w, http.StatusConflict, "", "Illegal organisation unit identifier: "+unit)
+					return
 				}
-				approval := dhis2Approval{workflow, period, unit, d.index.defaultOptionCombo()}
-				answers = append(answers, d.approvalAnswer(approval, place, user))
+				for _, attribute := range attributes {
+					answers = append(answers, d.approvalAnswer(dhis2Approval{workflow, period, unit, attribute}, place, user))
+				}
 			}
 		}
 	}

@@ -159,15 +159,15 @@ func (d *DHIS2) objects(kind string, user *DHIS2User) ([]dhis2Object, bool) {
 			return d.setObject(set, user)
 		})
 	case "dataElements":
-		objects = objectsOf(d.index.elements.all, elementObject)
+		objects = objectsOf(d.index.elements.all, user.elementObject)
 	case "categoryCombos":
-		objects = objectsOf(d.index.combos.all, comboObject)
+		objects = objectsOf(d.index.combos.all, user.comboObject)
 	case "categoryOptionCombos":
-		objects = objectsOf(d.index.optionCombos.all, optionComboObject)
+		objects = objectsOf(d.index.optionCombos.all, user.optionComboObject)
 	case "apiToken":
 		return d.tokensOf(user), true
 	case "lockExceptions":
-		return []dhis2Object{}, true
+		return d.exceptionObjects(), true
 	default:
 		return nil, false
 	}
@@ -274,6 +274,7 @@ func (o dhis2Object) reach(path []string) []string {
 		if len(path) > 1 {
 			return value.reach(path[1:])
 		}
+		return value.reach([]string{"id"}) // as lock exceptions are asked for by period
 	case []dhis2Object:
 		var all []string
 		for _, item := range value {
@@ -324,26 +325,45 @@ func dhis2Day(day string) string {
 }
 
 // comboObject shows a category combination.
-func comboObject(c *dhis2Combo) dhis2Object {
+func (u *DHIS2User) comboObject(c *dhis2Combo) dhis2Object {
 	return dhis2Object{
 		{"id", c.ID}, {"code", c.Code}, {"name", c.Name}, {"displayName", c.Name}, {"isDefault", c.Name == "default"},
 		{"dataDimensionType", cmp.Or(c.DataDimensionType, "DISAGGREGATION")},
 		{"categories", func() []dhis2Object {
 			return objectsOf(pointers(c.Categories), func(ref *DHIS2Ref) dhis2Object { return refObject(ref.ID) })
 		}},
-		{"categoryOptionCombos", func() []dhis2Object { return objectsOf(c.options, optionComboObject) }},
+		{"categoryOptionCombos", func() []dhis2Object { return objectsOf(c.options, u.optionComboObject) }},
 	}
 }
 
 // optionComboObject shows a category option combination.
-func optionComboObject(c *dhis2OptionCombo) dhis2Object {
+func (u *DHIS2User) optionComboObject(c *dhis2OptionCombo) dhis2Object {
 	return dhis2Object{
 		{"id", c.ID}, {"code", c.Code}, {"name", c.Name}, {"displayName", c.Name},
 		{"categoryCombo", func() dhis2Object { return refObject(c.CategoryCombo.ID) }},
 		{"categoryOptions", func() []dhis2Object {
-			return objectsOf(pointers(c.CategoryOptions), func(ref *DHIS2Ref) dhis2Object { return refObject(ref.ID) })
+			return objectsOf(c.options, func(o *DHIS2CategoryOption) dhis2Object {
+				return dhis2Object{{"id", o.ID}, {"code", o.Code}, {"name", o.Name}, {"displayName", o.Name}, {"access", u.access(o.Sharing)}}
+			})
 		}},
 	}
+}
+
+// access shows what the user may do with the data of an object.
+func (u *DHIS2User) access(s DHIS2Sharing) dhis2Object {
+	return dhis2Object{{"data", dhis2Object{{"read", u.super() || s.dataReadable()}, {"write", u.super() || s.dataWritable()}}}}
+}
+
+// exceptionObjects shows the lock exceptions.
+func (d *DHIS2) exceptionObjects() []dhis2Object {
+	objects := make([]dhis2Object, 0, len(d.excepted))
+	for e := range d.excepted {
+		objects = append(objects, dhis2Object{
+			{"name", e.dataSet + " (" + e.orgUnit + ", " + e.period + ")"},
+			{"dataSet", refObject(e.dataSet)}, {"organisationUnit", refObject(e.orgUnit)}, {"period", refObject(e.period)},
+		})
+	}
+	return objects
 }
 
 // pointers gives a pointer to each item.
@@ -356,12 +376,12 @@ func pointers[T any](items []T) []*T {
 }
 
 // elementObject shows a data element.
-func elementObject(e *dhis2Element) dhis2Object {
+func (u *DHIS2User) elementObject(e *dhis2Element) dhis2Object {
 	return dhis2Object{
 		{"id", e.ID}, {"code", e.Code}, {"name", e.Name}, {"displayName", e.Name}, {"shortName", cmp.Or(e.ShortName, e.Name)},
 		{"domainType", cmp.Or(e.DomainType, "AGGREGATE")}, {"valueType", e.ValueType}, {"aggregationType", e.AggregationType},
 		{"zeroIsSignificant", e.ZeroIsSignificant},
-		{"categoryCombo", func() dhis2Object { return comboObject(e.combo) }},
+		{"categoryCombo", func() dhis2Object { return u.comboObject(e.combo) }},
 		{"optionSet", func() dhis2Object {
 			if e.optionSet == nil {
 				return nil
@@ -389,10 +409,8 @@ func (d *DHIS2) setObject(s *dhis2Set, user *DHIS2User) dhis2Object {
 		{"periodType", s.PeriodType}, {"expiryDays", s.ExpiryDays}, {"timelyDays", s.TimelyDays},
 		{"openFuturePeriods", s.OpenFuturePeriods}, {"openPeriodsAfterCoEndDate", s.OpenPeriodsAfterCoEndDate},
 		{"noValueRequiresComment", s.NoValueRequiresComment}, {"compulsoryFieldsCompleteOnly", s.CompulsoryFieldsCompleteOnly},
-		{"access", dhis2Object{{"data", dhis2Object{
-			{"read", user.super() || s.Sharing.dataReadable()}, {"write", user.super() || s.Sharing.dataWritable()},
-		}}}},
-		{"categoryCombo", func() dhis2Object { return comboObject(s.combo) }},
+		{"access", user.access(s.Sharing)},
+		{"categoryCombo", func() dhis2Object { return user.comboObject(s.combo) }},
 		{"workflow", func() dhis2Object {
 			if s.Workflow == nil {
 				return nil
@@ -401,7 +419,7 @@ func (d *DHIS2) setObject(s *dhis2Set, user *DHIS2User) dhis2Object {
 		}},
 		{"dataInputPeriods", func() []dhis2Object { return objectsOf(pointers(s.DataInputPeriods), d.inputPeriodObject) }},
 		{"dataSetElements", func() []dhis2Object {
-			return objectsOf(pointers(s.DataSetElements), d.memberObject)
+			return objectsOf(pointers(s.DataSetElements), func(m *DHIS2DataSetElement) dhis2Object { return d.memberObject(m, user) })
 		}},
 		{"organisationUnits", func() []dhis2Object { return objectsOf(s.units, d.placeObject) }},
 	}
@@ -418,18 +436,18 @@ func (d *DHIS2) inputPeriodObject(p *DHIS2InputPeriod) dhis2Object {
 }
 
 // memberObject shows an element in its data set.
-func (d *DHIS2) memberObject(m *DHIS2DataSetElement) dhis2Object {
+func (d *DHIS2) memberObject(m *DHIS2DataSetElement, user *DHIS2User) dhis2Object {
 	element := d.index.elements.byID[m.DataElement.ID]
 	if element == nil {
 		return nil
 	}
 	return dhis2Object{
-		{"dataElement", func() dhis2Object { return elementObject(element) }},
+		{"dataElement", func() dhis2Object { return user.elementObject(element) }},
 		{"categoryCombo", func() dhis2Object {
 			if m.CategoryCombo == nil || d.index.combos.byID[m.CategoryCombo.ID] == nil {
 				return nil
 			}
-			return comboObject(d.index.combos.byID[m.CategoryCombo.ID])
+			return user.comboObject(d.index.combos.byID[m.CategoryCombo.ID])
 		}},
 	}
 }

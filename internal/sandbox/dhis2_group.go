@@ -284,7 +284,7 @@ func (g *groupImport) checkTime() *dhis2Conflict {
 		return nil
 	}
 	late := distinct(g.values, func(v *groupValue) string {
-		if g.timely(v.period) {
+		if g.timely(v) {
 			return ""
 		}
 		return v.period.id
@@ -314,9 +314,10 @@ func (g *groupImport) checkTime() *dhis2Conflict {
 
 // timely tells whether the period may be entered today. Input periods replace the other rules; 2.43.0 and 2.43.1 have
 // their dates the wrong way round.
-func (g *groupImport) timely(period dhis2Period) bool {
+func (g *groupImport) timely(v *groupValue) bool {
+	period := v.period
 	if len(g.set.DataInputPeriods) == 0 {
-		return !g.expired(g.set, period, g.today) && period.opened(g.today, g.set.OpenFuturePeriods)
+		return (g.excepted[dhis2Exception{g.setID, period.id, v.orgUnit}] || !g.expired(g.set, period, g.today)) && period.opened(g.today, g.set.OpenFuturePeriods)
 	}
 	if g.locked[[2]string{g.setID, period.id}] {
 		return false

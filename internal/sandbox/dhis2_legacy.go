@@ -349,7 +349,7 @@ func (i *legacyImport) checkTime(v *legacyValue) *dhis2Conflict {
 		sets = []*dhis2Set{i.set}
 	}
 	for _, set := range sets {
-		if i.expired(set, v.period, i.today) && !i.user.can("F_EDIT_EXPIRED") {
+		if i.expired(set, v.period, i.today) && !i.excepted[dhis2Exception{set.ID, v.period.id, v.place.ID}] && !i.user.can("F_EDIT_EXPIRED") {
 			return conflict("E7640", "period", "Current date is past expiry days for period: `null`  and data set: `"+set.ID+"`", "", "dataSet", set.ID)
 		}
 	}

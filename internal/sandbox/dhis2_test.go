@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -435,5 +436,21 @@ func TestDHIS2StandsUnderAPath(t *testing.T) {
 	var got map[string]string
 	if err := json.NewDecoder(response.Body).Decode(&got); err != nil || got["version"] != "2.43.1" || len(got) != 1 {
 		t.Errorf("%v and %v", got, err)
+	}
+}
+
+// Read in the source of both families: an exception lifts the expiry for an org unit and a period, on 2.43 too.
+func TestALockExceptionOpensAnExpiredPeriod(t *testing.T) {
+	t.Parallel()
+	for version, want := range map[string][]int{"2.42.5.2": {1}, "2.43.1": {0, 1}} {
+		d := recordedDHIS2(t, version)
+		d.LockPeriod("DsMchMonth1", "202603")
+		d.ExceptFromLock("DsMchMonth1", "202603", "OuAmaniHC01")
+		if got := importAnswer(t, d, "/api/dataValueSets"+strictQuery, births("202603", "OuAmaniHC01", "OuBarakaMch")); !slices.Equal(got.Rejected, want) {
+			t.Errorf("%s: %+v", version, got)
+		}
+		if got := importAnswer(t, d, "/api/dataValueSets"+strictQuery, births("202603", "OuAmaniHC01")); got.Status != http.StatusOK || len(got.Rejected) > 0 {
+			t.Errorf("%s: %+v", version, got)
+		}
 	}
 }
