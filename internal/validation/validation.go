@@ -6,7 +6,7 @@
 package validation
 
 import (
-	"fmt"
+	"strings"
 
 	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/issue"
@@ -59,30 +59,270 @@ type Finding struct {
 
 // Checks are the facts made ready. They may be used by one goroutine.
 type Checks struct {
-	facts Facts
+	facts          Facts
+	setBased       bool
+	longestComment int
+	elements       map[string]*element
+	last           *element // the one asked for last
+	// expired keeps the period closed for all org units without a lock exception, closed for all.
+	expired, closed *Finding
+	// approved are the approved attribute option combos by org unit, with their states.
+	approved map[string]map[string]string
+	// told are findings that are about many values, so that each is made once.
+	told map[subject]*Finding
 }
 
+// element is a data element with what is asked of its values.
+type element struct {
+	*dhis2.Element
+
+	// fits is the test of its value type; nil takes any text.
+	fits func(string) bool
+	// whole says that it takes whole numbers, forgetful that a zero of it is not kept.
+	whole, forgetful bool
+}
+
+func (e *element) title() string { return titled(e.Name, e.ID) }
+
+func titled(name, id string) string {
+	if name == "" {
+		return id
+	}
+	return name + " (" + id + ")"
+}
+
+// subject is what a finding about many values is about.
+type subject struct {
+	check                          check
+	element, combo, attributeCombo string
+}
+
+// mostTold bounds the findings that are kept, however many ids come that nobody knows.
+const mostTold = 1000
+
 // New makes facts ready.
-func New(f Facts) *Checks { return &Checks{facts: f} }
+func New(f Facts) *Checks {
+	c := &Checks{
+		facts: f, setBased: f.Server.Dialect == dhis2.SetBased, longestComment: longestComment,
+		elements: make(map[string]*element, len(f.Set.Elements)), approved: map[string]map[string]string{}, told: map[subject]*Finding{},
+	}
+	if c.setBased {
+		c.longestComment = longestSetBasedComment
+	}
+	for id, e := range f.Set.Elements {
+		c.elements[id] = &element{
+			Element: e, fits: fitting(e.ValueType, f.Server.Dialect), whole: isWhole(e.ValueType),
+			forgetful: !c.setBased && f.Set.NoZeros[id] && isNumeric(e.ValueType),
+		}
+	}
+	for a, state := range f.Approvals {
+		if !isApproved(state) {
+			continue
+		}
+		if c.approved[a.OrgUnit] == nil {
+			c.approved[a.OrgUnit] = map[string]string{}
+		}
+		c.approved[a.OrgUnit][c.combo(a.AttributeOptionCombo)] = state
+	}
+	c.expired, c.closed = c.facts.window()
+	return c
+}
+
+// isApproved says whether a state of an approval closes the data. The others say that it waits, or needs no approval.
+func isApproved(state string) bool {
+	return strings.HasPrefix(state, "APPROVED_") || strings.HasPrefix(state, "ACCEPTED_")
+}
+
+// combo writes the default combo in one way.
+func (c *Checks) combo(id string) string {
+	if id == dhis2.DefaultCombo || id == c.facts.Set.DefaultCombo {
+		return ""
+	}
+	return id
+}
+
+// passesAccess says whether DHIS2 asks nothing of the account's org units: 2.43 and later leave super users alone.
+func (c *Checks) passesAccess() bool { return c.setBased && c.facts.may(superUser) }
 
 // Issues are what is about the whole: blocking ones, for which nothing may be sent, and notes.
-func (c *Checks) Issues() []issue.Issue { return nil }
+func (c *Checks) Issues() []issue.Issue {
+	f, set := &c.facts, c.facts.Set
+	var found []issue.Issue
+	block := func(applies bool, k check, args ...any) {
+		if applies {
+			found = append(found, k.issue(issue.Blocking, 1, args...))
+		}
+	}
+	block(!set.CanWrite, dataSetNotWritable, set.ID)
+	block(!f.may(mayAddValues), authorityMissing, f.User.Username)
+	block(len(f.User.OrgUnits) == 0 && !c.passesAccess(), captureOrgUnitMissing, f.User.Username)
+	block(!f.Period.IsZero() && f.Period.Type() != set.PeriodType, periodType, f.Period, f.Period.Type(), set.ID, set.PeriodType)
+	block(len(set.Elements) == 0, dataSetEmpty, set.ID)
+	block(len(f.OrgUnits) == 0, dataSetNotAssigned, set.ID)
+	if len(set.InputPeriods) > 0 && inverted(f.Server.Version) {
+		found = append(found, inputPeriodsInverted.issue(issue.Note, 1, f.Server.Version, set.ID))
+	}
+	return found
+}
 
 // OrgUnit says why nothing of an org unit can be sent; nil is that something can.
 func (c *Checks) OrgUnit(id string) *Finding {
-	if _, assigned := c.facts.OrgUnits[id]; assigned {
-		return nil
+	unit, assigned := c.facts.OrgUnits[id]
+	if !assigned {
+		other, exists := c.facts.Others[id]
+		if !exists {
+			return orgUnitUnknown.finding(id)
+		}
+		return orgUnitNotAssigned.finding(c.facts.Set.ID, titled(other.Name, id))
 	}
-	if _, exists := c.facts.Others[id]; exists {
-		return &Finding{Code: "org_unit_not_assigned", Scope: OneOrgUnit, Text: fmt.Sprintf("data set %s is not assigned to org unit %s", c.facts.Set.ID, id), Remedy: "assign it in DHIS2, or leave the org unit out with exclude_org_units"}
+	if !c.captures(unit) {
+		return orgUnitOutside.finding(titled(unit.Name, id))
 	}
-	return &Finding{Code: "org_unit_unknown", Scope: OneOrgUnit, Text: "DHIS2 has no org unit " + id, Remedy: "check the id on the CHT's place (dhis.orgUnit), or rename it with org_units_file"}
+	if found := c.opened(unit); found != nil {
+		return found
+	}
+	if c.expired != nil && !c.facts.Exceptions[id] {
+		return c.expired
+	}
+	return c.closed
 }
 
-// Value says why a value cannot be sent; nil is that it can. OrgUnit has been asked about its org unit.
-func (c *Checks) Value(v *mapping.Value) *Finding {
-	if c.facts.Set.Elements[v.DataElement] == nil {
-		return &Finding{Code: "data_element_not_in_data_set", Scope: OneElement, Text: fmt.Sprintf("data element %s is not in data set %s", v.DataElement, c.facts.Set.ID), Remedy: "add it to the data set in DHIS2, or leave it out with exclude_data_elements"}
+// captures says whether an org unit is one of the account's own or lies below one.
+func (c *Checks) captures(unit dhis2.OrgUnit) bool {
+	if unit.Path == "" || c.passesAccess() {
+		return true
+	}
+	for _, own := range c.facts.User.OrgUnits {
+		if unit.Path == own.Path || strings.HasPrefix(unit.Path, own.Path+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+// opened finds that an org unit is not open on the period's first day. Its own first and last day are open. DHIS2 up to 2.42
+// does not look at them.
+func (c *Checks) opened(unit dhis2.OrgUnit) *Finding {
+	if c.facts.Period.IsZero() {
+		return nil
+	}
+	first, zone := c.facts.Period.First(), c.facts.Server.TimeZone
+	if opens, known := wallClock(unit.Opens, zone); known && first.Before(dayOf(opens)) {
+		return orgUnitNotOpenYet.finding(titled(unit.Name, unit.ID), dayText(unit.Opens), c.facts.Period)
+	}
+	if closes, known := wallClock(unit.Closes, zone); known && first.After(dayOf(closes)) {
+		return orgUnitClosed.finding(titled(unit.Name, unit.ID), dayText(unit.Closes), c.facts.Period)
 	}
 	return nil
+}
+
+// Value says why a value cannot be sent; nil is that it can. OrgUnit has been asked about its org unit. A value that is to
+// be taken away is not looked at for what it is, only for where.
+func (c *Checks) Value(v *mapping.Value) *Finding {
+	e := c.element(v.DataElement)
+	if e == nil {
+		return c.tell(subject{check: elementNotInDataSet, element: v.DataElement}, v.DataElement, c.facts.Set.ID)
+	}
+	attribute := c.combo(v.AttributeOptionCombo)
+	if found := c.attributeCombo(attribute); found != nil {
+		return found
+	}
+	if found := c.optionCombo(e, c.combo(v.CategoryOptionCombo)); found != nil {
+		return found
+	}
+	if len(c.approved) > 0 {
+		if state := c.approved[v.OrgUnit][attribute]; state != "" {
+			return c.tell(subject{check: dataApproved, element: state}, state)
+		}
+	}
+	if v.Deleted {
+		return nil
+	}
+	return c.content(e, v)
+}
+
+// element finds a data element of the set; nil is none.
+func (c *Checks) element(id string) *element {
+	if c.last == nil || c.last.ID != id {
+		c.last = c.elements[id]
+	}
+	return c.last
+}
+
+// tell gives a finding that is about many values, and makes it once.
+func (c *Checks) tell(s subject, args ...any) *Finding {
+	found := c.told[s]
+	if found == nil {
+		if len(c.told) >= mostTold {
+			clear(c.told)
+		}
+		found = s.check.finding(args...)
+		c.told[s] = found
+	}
+	return found
+}
+
+// attributeCombo judges an attribute option combo, empty for the default one.
+func (c *Checks) attributeCombo(id string) *Finding {
+	set := c.facts.Set
+	if set.Combo == nil || set.Combo.IsDefault && id == "" {
+		return nil
+	}
+	option := set.Combo.Combos[id]
+	switch {
+	case id == "":
+		return c.tell(subject{check: attributeComboWrong}, set.ID, "the default attribute option combo, and the value names no other")
+	case option == nil:
+		return c.tell(subject{check: attributeComboWrong, attributeCombo: id}, set.ID, "attribute option combo "+id)
+	case len(option.ReadOnly) > 0:
+		return c.tell(subject{check: attributeComboForbidden, attributeCombo: id}, titled(option.Name, id), strings.Join(option.ReadOnly, ", "))
+	default:
+		return nil
+	}
+}
+
+// optionCombo judges a category option combo, empty for the default one.
+func (c *Checks) optionCombo(e *element, id string) *Finding {
+	if e.Combo == nil || e.Combo.IsDefault && id == "" {
+		return nil
+	}
+	option := e.Combo.Combos[id]
+	about := subject{element: e.ID, combo: id}
+	switch {
+	case id == "":
+		about.check = comboMissing
+		return c.tell(about, e.title(), e.Combo.ID)
+	case option == nil && e.Combo.IsDefault:
+		about.check = comboUnexpected
+		return c.tell(about, e.title(), id)
+	case option == nil:
+		about.check = comboWrong
+		return c.tell(about, id, e.title(), c.facts.Set.ID)
+	case len(option.ReadOnly) > 0:
+		about.check = comboNotWritable
+		return c.tell(about, titled(option.Name, id), strings.Join(option.ReadOnly, ", "))
+	default:
+		return nil
+	}
+}
+
+// Twice says whether two values that follow each other in an org unit are of one cell; then neither can be sent.
+func (c *Checks) Twice(a, b *mapping.Value) *Finding {
+	if a.DataElement != b.DataElement || a.OrgUnit != b.OrgUnit ||
+		c.combo(a.CategoryOptionCombo) != c.combo(b.CategoryOptionCombo) || c.combo(a.AttributeOptionCombo) != c.combo(b.AttributeOptionCombo) {
+		return nil
+	}
+	return c.tell(subject{check: cellTwice})
+}
+
+// DropsZero says whether the server will not keep a value, as it is a zero and zero is not significant: a cell that it has
+// not yet is not stored and not counted, one that it has is taken away.
+func (c *Checks) DropsZero(v *mapping.Value) bool {
+	e := c.element(v.DataElement)
+	return e != nil && e.forgetful && !v.Deleted && isZero(v.Value)
+}
+
+// ZerosNotKept is the note about zeros that the server will not keep.
+func (c *Checks) ZerosNotKept(count int) issue.Issue {
+	return zerosNotKept.issue(issue.Note, count, c.facts.Server.Version)
 }
