@@ -1,6 +1,7 @@
 package dhis2
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/url"
@@ -27,25 +28,54 @@ const (
 	batch = 200
 )
 
-// OrgUnits reads the org units that a data set is assigned to, page by page, and gives each of them to yield.
+// OrgUnits reads the org units that a data set is assigned to, page by page, and gives each of them to yield. Where the list
+// changes while it is read, so that one could be missed, it is read from its beginning again and yield is given what it was given
+// before once more; where it changes each time, the *Error is temporary.
 func (c *Client) OrgUnits(ctx context.Context, dataSet string, yield func(OrgUnit)) error {
+	doing := "read the org units of data set " + dataSet + " from DHIS2"
+	query := "filter=dataSets.id:eq:" + url.QueryEscape(dataSet) + "&fields=" + orgUnitFields + "&order=id:asc"
+	for range maxTries {
+		if whole, err := c.orgUnitPages(ctx, doing, query, yield); whole || err != nil {
+			return err
+		}
+	}
+	return &Error{
+		Doing: doing, Kind: Unavailable, Temporary: true, What: fmt.Sprintf("the list changed each of the %d times that it was read, or DHIS2 counts it otherwise than it gives it", maxTries),
+		Remedy: "wait until nobody changes the org units of the data set",
+	}
+}
+
+// orgUnitPages reads a list once, and says whether it stayed as it was from the first page to the last.
+func (c *Client) orgUnitPages(ctx context.Context, doing, query string, yield func(OrgUnit)) (whole bool, err error) {
+	total, read, first := -1, 0, ""
 	for page := 1; ; page++ {
 		var answer struct {
 			OrgUnits []OrgUnit `json:"organisationUnits"`
 			Pager    struct {
-				PageCount int `json:"pageCount"`
+				Total     *int `json:"total"`
+				PageCount int  `json:"pageCount"`
 			} `json:"pager"`
 		}
-		path := fmt.Sprintf("/api/organisationUnits?filter=dataSets.id:eq:%s&fields="+orgUnitFields+"&order=id:asc&pageSize=%d&page=%d", url.QueryEscape(dataSet), orgUnitPage, page)
-		if err := c.get(ctx, "read the org units of data set "+dataSet+" from DHIS2", path, &answer); err != nil {
-			return err
+		if err := c.get(ctx, doing, fmt.Sprintf("/api/organisationUnits?%s&pageSize=%d&page=%d", query, orgUnitPage, page), &answer); err != nil {
+			return false, err
 		}
-		for _, o := range answer.OrgUnits {
+		told := cmp.Or(answer.Pager.Total, &total)
+		some := answer.OrgUnits
+		if page > 1 && (*told != total || len(some) > 0 && some[0].ID == first) {
+			return false, nil
+		}
+		total = *told
+		for _, o := range some {
 			yield(o)
 		}
-		if len(answer.OrgUnits) == 0 || page >= answer.Pager.PageCount {
-			return nil
+		read += len(some)
+		switch {
+		case read == total, total < 0 && page >= answer.Pager.PageCount && len(some) < orgUnitPage:
+			return true, nil
+		case len(some) == 0, total >= 0 && read > total:
+			return false, nil
 		}
+		first = some[0].ID
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -275,6 +276,102 @@ func TestDataSetTellsWhichCombosMayNotBeWritten(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: -want +got:\n%s", version, diff)
+		}
+	}
+}
+
+// hierarchy answers for org units in pages, and lets them change after each.
+type hierarchy struct {
+	ids     []string
+	changed func(h *hierarchy, asked int)
+	asked   int
+	total   bool
+}
+
+func (h *hierarchy) answer(r *http.Request, _ []byte) (int, string, string, error) {
+	page, _ := strconv.Atoi(r.URL.Query().Get("page"))
+	from, to := min((page-1)*orgUnitPage, len(h.ids)), min(page*orgUnitPage, len(h.ids))
+	var items []string
+	for _, id := range h.ids[from:to] {
+		items = append(items, `{"id":"`+id+`","path":"/OuRoot00001/`+id+`"}`)
+	}
+	pager := fmt.Sprintf(`"pageCount":%d`, (len(h.ids)+orgUnitPage-1)/orgUnitPage)
+	if h.total {
+		pager += fmt.Sprintf(`,"total":%d`, len(h.ids))
+	}
+	h.asked++
+	if h.changed != nil {
+		h.changed(h, h.asked)
+	}
+	return 200, "application/json", `{"pager":{` + pager + `},"organisationUnits":[` + strings.Join(items, ",") + `]}`, nil
+}
+
+func (h *hierarchy) grow(n int) *hierarchy {
+	for range n {
+		h.ids = append(h.ids, fmt.Sprintf("Ou%09d", len(h.ids)))
+	}
+	return h
+}
+
+func TestOrgUnitsAreAllGivenWhateverHappensToTheList(t *testing.T) {
+	take := func(h *hierarchy, _ int) { h.ids = h.ids[1:] }
+	for _, test := range []struct {
+		name    string
+		units   int
+		noTotal bool
+		changed func(h *hierarchy, asked int)
+		asked   int
+		fails   bool
+	}{
+		{name: "none", asked: 1},
+		{name: "one page", units: 999, asked: 1},
+		{name: "a full page", units: 1000, asked: 1},
+		{name: "50,000", units: 50_000, asked: 50},
+		{name: "no total", units: 2000, noTotal: true, asked: 3},
+		{name: "one is taken away after the first page", units: 2500, changed: func(h *hierarchy, asked int) {
+			if asked == 1 {
+				take(h, asked)
+			}
+		}, asked: 2 + 3},
+		{name: "one comes after the second page", units: 2500, changed: func(h *hierarchy, asked int) {
+			if asked == 2 {
+				h.grow(1)
+			}
+		}, asked: 3 + 3},
+		{name: "it grows by a page each time", units: 2500, changed: func(h *hierarchy, _ int) { h.grow(1000) }, asked: 2 * maxTries, fails: true},
+		{name: "it shrinks each time", units: 2500, changed: take, asked: 2 * maxTries, fails: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			h := (&hierarchy{changed: test.changed, total: !test.noTotal}).grow(test.units)
+			got := map[string]bool{}
+			err := client(h.answer).OrgUnits(t.Context(), "DsTest00001", func(o OrgUnit) { got[o.ID] = true })
+			var failure *Error
+			if errors.As(err, &failure) != test.fails || test.fails && (!failure.Temporary || failure.Remedy == "") {
+				t.Errorf("got error %v", err)
+			}
+			missed := slices.DeleteFunc(slices.Clone(h.ids), func(id string) bool { return got[id] })
+			if !test.fails && len(missed) > 0 {
+				t.Errorf("%d are missed, such as %s", len(missed), missed[0])
+			}
+			if h.asked != test.asked {
+				t.Errorf("%d requests, want %d", h.asked, test.asked)
+			}
+		})
+	}
+}
+
+func TestOrgUnitsDoesNotGoRoundInCircles(t *testing.T) {
+	full := (&hierarchy{}).grow(1000)
+	for _, pager := range []string{`{}`, `{"pageCount":9}`, `{"pageCount":9,"total":9000}`, `{"total":7}`} {
+		asked := 0
+		c := client(func(*http.Request, []byte) (int, string, string, error) {
+			asked++
+			_, kind, text, _ := full.answer(httptest.NewRequest(http.MethodGet, "/?page=1", nil), nil)
+			return 200, kind, `{"pager":` + pager + text[strings.Index(text, `,"organisationUnits"`):], nil
+		})
+		err := c.OrgUnits(t.Context(), "DsTest00001", func(OrgUnit) {})
+		if err == nil || asked > 2*maxTries {
+			t.Errorf("%s: %d requests, %v", pager, asked, err)
 		}
 	}
 }

@@ -116,22 +116,25 @@ func readValues(from io.Reader, about reading, yield func(*StoredValue) error) e
 	return nil
 }
 
-// broken tells why an answer could not be read to its end.
 func (r reading) broken(err error, values int) error {
+	return brokenOff(r.doing, fmt.Sprintf("after %d values", values), err)
+}
+
+// brokenOff tells why an answer could not be read to its end.
+func brokenOff(doing, where string, err error) error {
 	if errors.Is(err, context.Canceled) {
-		return fmt.Errorf("%s: %w", r.doing, err)
+		return fmt.Errorf("%s: %w", doing, err)
 	}
-	where := fmt.Sprintf("after %d values", values)
 	var syntax *jsontext.SyntacticError
 	var form *formError
 	switch {
 	case errors.As(err, &form):
-		return &Error{Doing: r.doing, Kind: Unusable, What: form.what + ", " + where, Remedy: "check that the address is that of a DHIS2, and what stands before it"}
+		return &Error{Doing: doing, Kind: Unusable, What: form.what + ", " + where, Remedy: "check that the address is that of a DHIS2, and what stands before it"}
 	case errors.As(err, &syntax) && !errors.Is(err, io.ErrUnexpectedEOF):
-		return &Error{Doing: r.doing, Kind: Unusable, What: "the answer is no valid JSON, " + where + ": " + err.Error(), Remedy: "check that the address is that of a DHIS2, and what stands before it"}
+		return &Error{Doing: doing, Kind: Unusable, What: "the answer is no valid JSON, " + where + ": " + err.Error(), Remedy: "check that the address is that of a DHIS2, and what stands before it"}
 	}
 	failure := callFailure(err)
-	failure.Doing, failure.What = r.doing, "the answer broke off "+where+": "+failure.What
+	failure.Doing, failure.What = doing, "the answer broke off "+where+": "+failure.What
 	if failure.Remedy == "" {
 		failure.Remedy = "look at DHIS2 and the proxy before it, their time-outs above all"
 	}
@@ -142,7 +145,7 @@ type yieldError struct{ err error }
 
 func (e *yieldError) Error() string { return e.err.Error() }
 
-// formError is valid JSON of another form than values have.
+// formError is valid JSON of another form than was asked for.
 type formError struct{ what string }
 
 func (e *formError) Error() string { return e.what }
@@ -197,6 +200,11 @@ func (d *valueDecoder) answer(yield func(*StoredValue) error) error {
 	if _, err := d.ReadToken(); err != nil {
 		return err
 	}
+	return end(d.Decoder)
+}
+
+// end makes sure that nothing follows.
+func end(d *jsontext.Decoder) error {
 	if _, err := d.ReadToken(); !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		var syntax *jsontext.SyntacticError
 		if err != nil && !errors.As(err, &syntax) {
