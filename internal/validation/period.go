@@ -21,16 +21,16 @@ func (f *Facts) may(authority string) bool {
 
 // window finds what keeps the period closed: for all org units but those with a lock exception, and for all. From 2.43 on
 // input periods take the place of the two other rules. What is not known, such as the server's date, closes nothing.
-func (f *Facts) window() (expired, closed *Finding) {
-	now, known := wallClock(f.Server.Date, f.Server.TimeZone)
+func (f *Facts) window(place *time.Location) (expired, closed *Finding) {
+	now, known := wallClock(f.Server.Date, place)
 	if !known || f.Period.IsZero() {
 		return nil, nil
 	}
 	if f.Server.Dialect == dhis2.SetBased && len(f.Set.InputPeriods) > 0 {
-		return nil, f.inputPeriod(now)
+		return nil, f.inputPeriod(now, place)
 	}
 	if closed = f.future(now); closed == nil && len(f.Set.InputPeriods) > 0 {
-		closed = f.inputPeriod(now)
+		closed = f.inputPeriod(now, place)
 	}
 	return f.expiry(now), closed
 }
@@ -63,14 +63,14 @@ func (f *Facts) future(now time.Time) *Finding {
 }
 
 // inputPeriod finds that the period may not be entered now. The day on which it closes is open.
-func (f *Facts) inputPeriod(now time.Time) *Finding {
+func (f *Facts) inputPeriod(now time.Time, place *time.Location) *Finding {
 	var found *Finding
 	for _, p := range f.Set.InputPeriods {
 		if p.Period != f.Period.String() {
 			continue
 		}
-		opens, hasStart := wallClock(p.Opens, f.Server.TimeZone)
-		closes, hasEnd := wallClock(p.Closes, f.Server.TimeZone)
+		opens, hasStart := wallClock(p.Opens, place)
+		closes, hasEnd := wallClock(p.Closes, place)
 		if (!hasStart || !now.Before(opens)) && (!hasEnd || now.Before(closes.AddDate(0, 0, 1))) {
 			return nil
 		}
@@ -98,9 +98,21 @@ func dayOf(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
 }
 
-// wallClock reads a time as DHIS2 writes it and gives what the clock in the server's zone shows, labelled as UTC, so that
+// placeOf gives the time zone of a server; nil where it names none that is known.
+func placeOf(s dhis2.Server) *time.Location {
+	place, err := time.LoadLocation(s.TimeZone)
+	if err != nil {
+		return nil
+	}
+	return place
+}
+
+// wallClock reads a time as DHIS2 writes it and gives what the clock at the server's place shows, labelled as UTC, so that
 // two of them may be compared. DHIS2 writes that clock's time without a zone; a time with a zone is turned into it.
-func wallClock(text, zone string) (time.Time, bool) {
+func wallClock(text string, place *time.Location) (time.Time, bool) {
+	if text == "" {
+		return time.Time{}, false
+	}
 	for _, layout := range [...]string{"2006-01-02T15:04:05", time.DateOnly} {
 		if t, err := time.Parse(layout, text); err == nil {
 			return t, true
@@ -111,7 +123,7 @@ func wallClock(text, zone string) (time.Time, bool) {
 		if err != nil {
 			continue
 		}
-		if place, err := time.LoadLocation(zone); err == nil {
+		if place != nil {
 			t = t.In(place)
 		}
 		_, ahead := t.Zone()

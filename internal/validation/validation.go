@@ -7,13 +7,15 @@ package validation
 
 import (
 	"strings"
+	"time"
 
 	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/issue"
 	"github.com/cht-dhis2/mediator/internal/mapping"
 )
 
-// Facts are what DHIS2 knows and what decides whether it takes a value.
+// Facts are what DHIS2 knows and what decides whether it takes a value. They must not change while they are used, but that
+// Others may grow.
 type Facts struct {
 	Server dhis2.Server
 	User   dhis2.User
@@ -47,7 +49,7 @@ const (
 	OneElement
 )
 
-// Finding is why a cell cannot be sent.
+// Finding is why a cell cannot be sent. One that is about many cells is shared: it is not to be changed.
 type Finding struct {
 	// Code is the issue's, Text and Remedy are for a person.
 	Code         string
@@ -61,6 +63,7 @@ type Finding struct {
 type Checks struct {
 	facts          Facts
 	setBased       bool
+	place          *time.Location
 	longestComment int
 	elements       map[string]*element
 	last           *element // the one asked for last
@@ -103,7 +106,7 @@ const mostTold = 1000
 // New makes facts ready.
 func New(f Facts) *Checks {
 	c := &Checks{
-		facts: f, setBased: f.Server.Dialect == dhis2.SetBased, longestComment: longestComment,
+		facts: f, setBased: f.Server.Dialect == dhis2.SetBased, longestComment: longestComment, place: placeOf(f.Server),
 		elements: make(map[string]*element, len(f.Set.Elements)), approved: map[string]map[string]string{}, told: map[subject]*Finding{},
 	}
 	if c.setBased {
@@ -116,7 +119,7 @@ func New(f Facts) *Checks {
 		}
 	}
 	for a, state := range f.Approvals {
-		if !isApproved(state) {
+		if !(dhis2.ApprovalState{State: state}).Closed() {
 			continue
 		}
 		if c.approved[a.OrgUnit] == nil {
@@ -124,13 +127,8 @@ func New(f Facts) *Checks {
 		}
 		c.approved[a.OrgUnit][c.combo(a.AttributeOptionCombo)] = state
 	}
-	c.expired, c.closed = c.facts.window()
+	c.expired, c.closed = c.facts.window(c.place)
 	return c
-}
-
-// isApproved says whether a state of an approval closes the data. The others say that it waits, or needs no approval.
-func isApproved(state string) bool {
-	return strings.HasPrefix(state, "APPROVED_") || strings.HasPrefix(state, "ACCEPTED_")
 }
 
 // combo writes the default combo in one way.
@@ -206,11 +204,11 @@ func (c *Checks) opened(unit dhis2.OrgUnit) *Finding {
 	if c.facts.Period.IsZero() {
 		return nil
 	}
-	first, zone := c.facts.Period.First(), c.facts.Server.TimeZone
-	if opens, known := wallClock(unit.Opens, zone); known && first.Before(dayOf(opens)) {
+	first := c.facts.Period.First()
+	if opens, known := wallClock(unit.Opens, c.place); known && first.Before(dayOf(opens)) {
 		return orgUnitNotOpenYet.finding(titled(unit.Name, unit.ID), dayText(unit.Opens), c.facts.Period)
 	}
-	if closes, known := wallClock(unit.Closes, zone); known && first.After(dayOf(closes)) {
+	if closes, known := wallClock(unit.Closes, c.place); known && first.After(dayOf(closes)) {
 		return orgUnitClosed.finding(titled(unit.Name, unit.ID), dayText(unit.Closes), c.facts.Period)
 	}
 	return nil

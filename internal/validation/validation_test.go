@@ -6,6 +6,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -83,10 +84,14 @@ func codeOf(f Facts, v mapping.Value) string {
 	if found == nil {
 		found = c.Value(&v)
 	}
-	if found == nil {
+	switch {
+	case found == nil:
 		return ""
+	case strings.Contains(found.Text, "%!") || found.Remedy == "":
+		return fmt.Sprintf("%s with bad words: %+v", found.Code, *found)
+	default:
+		return found.Code
 	}
-	return found.Code
 }
 
 func TestAGoodValueIsGood(t *testing.T) {
@@ -503,6 +508,44 @@ func TestFindingsAboutManyAreMadeOnce(t *testing.T) {
 	if len(c.told) > mostTold {
 		t.Errorf("%d findings are kept", len(c.told))
 	}
+}
+
+// TestAGoodValueCostsNoMemory holds for a month of any size.
+func TestAGoodValueCostsNoMemory(t *testing.T) {
+	for _, dialect := range dialects {
+		f := goodFacts(t, dialect)
+		f.Approvals = map[Approval]string{{"OuClinic002", ""}: "APPROVED_HERE"}
+		c, v, after := New(f), value("DeBirths001", "0"), value("DeDeaths001", "12")
+		if got := testing.AllocsPerRun(100, func() {
+			if c.OrgUnit(v.OrgUnit) != nil || c.Value(&v) != nil || c.Twice(&v, &after) != nil {
+				t.Fatal("it is not good")
+			}
+			c.DropsZero(&v)
+		}); got > 0 {
+			t.Errorf("%s: %v allocations", dialect, got)
+		}
+	}
+}
+
+// FuzzNumbers compares with the forms of numbers that DHIS2 has.
+func FuzzNumbers(f *testing.F) {
+	for _, seed := range []string{"", "0", "-0", "-", "01", "+1", "1e3", "2147483648", "-2147483648", "0.50", "1.", ".1", "5.0", "5.00x", "1_0", "٣"} {
+		f.Add(seed)
+	}
+	integer, number := regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`), regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?$`)
+	zeros := regexp.MustCompile(`^([^.]*)\.0+$`)
+	f.Fuzz(func(t *testing.T, text string) {
+		_, err := strconv.ParseInt(text, 10, 32)
+		if _, got := whole(text); got != (integer.MatchString(text) && err == nil) {
+			t.Errorf("%q is whole: %v", text, got)
+		}
+		if got := isNumber(text); got != number.MatchString(text) {
+			t.Errorf("%q is a number: %v", text, got)
+		}
+		if got, want := withoutZeros(text), zeros.ReplaceAllString(text, "$1"); got != want {
+			t.Errorf("%q without zeros is %q, want %q", text, got, want)
+		}
+	})
 }
 
 var (
