@@ -13,29 +13,41 @@ type submitCommand struct {
 	DryRun bool `help:"Let DHIS2 check everything and store nothing."`
 	Full   bool `help:"Send everything that the CHT says, not only what differs: what somebody changed in DHIS2 is overwritten."`
 	Each   bool `help:"Show the result of each org unit."`
+	Verify bool `help:"Read back afterwards what DHIS2 holds, and tell which cells differ from what it accepted."`
 }
 
 // Run sends each source's part of the data set, one after the other.
 func (c submitCommand) Run(a *app) error {
+	if c.Verify && c.DryRun {
+		return &orchestration.UsageError{What: "--verify reads back what was stored, and --dry-run stores nothing", Remedy: "leave one of them out"}
+	}
 	s, done, err := c.open(a)
 	if err != nil {
 		return err
 	}
 	defer done()
-	err = c.submit(a, s, func(r *orchestration.Request) {
+	err = c.submit(a, s, submitting{each: c.Each, verify: c.Verify, set: func(r *orchestration.Request) {
 		r.DryRun = c.DryRun
 		if c.Full {
 			r.Mode = ledger.ModeFull
 		}
-	}, c.Each)
+	}})
 	if err != nil || !s.Ledger.HasRole() {
 		return err
 	}
 	return c.takeUp(a, s)
 }
 
-// submit submits each period of each source, as set says of the request, and prints what became of it.
-func (c requestFlags) submit(a *app, s *orchestration.Submitter, set func(*orchestration.Request), each bool) error {
+// submitting is how a command submits.
+type submitting struct {
+	// set says in a request what is meant.
+	set func(*orchestration.Request)
+	// each shows the result of each org unit, verify reads back what DHIS2 holds.
+	each, verify bool
+}
+
+// submit submits each period of each source, and prints what became of it.
+func (c requestFlags) submit(a *app, s *orchestration.Submitter, how submitting) error {
 	requests, err := c.requests(s)
 	if err != nil {
 		return err
@@ -46,7 +58,7 @@ func (c requestFlags) submit(a *app, s *orchestration.Submitter, set func(*orche
 	}
 	var reasons []orchestration.Reason
 	for _, request := range requests {
-		set(&request)
+		how.set(&request)
 		if a.ctx.Err() != nil {
 			return a.ctx.Err()
 		}
@@ -57,10 +69,18 @@ func (c requestFlags) submit(a *app, s *orchestration.Submitter, set func(*orche
 		if err != nil {
 			return err
 		}
-		if err := a.print(report, c.JSON, each); err != nil {
+		reasons = append(reasons, reasonOf(report))
+		if !how.verify {
+			if err := a.print(report, c.JSON, how.each); err != nil {
+				return err
+			}
+			continue
+		}
+		verified := s.Verify(a.ctx, report.ID)
+		reasons = append(reasons, verified.Reason)
+		if err := a.printVerified(verifiedReport{report, verified}, c.JSON, how.each); err != nil {
 			return err
 		}
-		reasons = append(reasons, reasonOf(report))
 	}
 	return endWith(gravest(reasons))
 }

@@ -67,15 +67,17 @@ func (l *lateData) value(text string) (orgUnit, element, value string) {
 }
 
 func (l *lateData) short(v sandbox.DHIS2Value) string {
-	name := func(id string) string {
-		for letter, known := range l.ids {
-			if known == id {
-				return letter
-			}
+	return l.letter(v.OrgUnit) + "." + l.letter(v.DataElement) + "=" + v.Value
+}
+
+// letter is what stands for an id.
+func (l *lateData) letter(id string) string {
+	for letter, known := range l.ids {
+		if known == id {
+			return letter
 		}
-		return id
 	}
-	return name(v.OrgUnit) + "." + name(v.DataElement) + "=" + v.Value
+	return id
 }
 
 // says lets the CHT say these values.

@@ -48,6 +48,9 @@ type Totals struct {
 	SumDHIS2  int `json:"sum_dhis2"`
 }
 
+// Different is how many pairs are not the same.
+func (t *Totals) Different() int { return t.Differ + t.OnlyCHT + t.OnlyDHIS2 }
+
 func (t *Totals) add(p Pair, ours, theirs *cell) {
 	switch p.Verdict {
 	case Same:
@@ -74,8 +77,11 @@ type Concordance struct {
 	CHT     string `json:"cht"`
 	DHIS2   string `json:"dhis2"`
 	Totals  Totals `json:"totals"`
-	// Elements are the totals of each data element, by their ids.
-	Elements []ElementTotals `json:"elements"`
+	// Elements are the totals of each data element, OrgUnits of the first issue.ListLimit org units; of both those come first in
+	// which most cells are not the same.
+	Elements      []ElementTotals `json:"elements"`
+	OrgUnits      []OrgUnitTotals `json:"org_units"`
+	OrgUnitsTotal int             `json:"org_units_total"`
 	// Different are the first issue.ListLimit pairs that are not the same.
 	Different []Pair        `json:"different"`
 	Issues    []issue.Issue `json:"issues"`
@@ -91,19 +97,27 @@ type ElementTotals struct {
 	Totals
 }
 
+// OrgUnitTotals are the totals of an org unit.
+type OrgUnitTotals struct {
+	OrgUnit string `json:"org_unit"`
+	Totals
+}
+
 // Concord compares what the CHT says of a period with what DHIS2 holds, cell by cell, of the org units and data elements that
-// the CHT gives; for a request in ledger.ModeRepair, what DHIS2 accepted with what it holds. Nothing is sent or remembered.
+// the CHT gives; for a request in ledger.ModeRepair, what DHIS2 accepted with what it holds, of the org units and data elements that it accepted. Nothing is sent or remembered.
 // Each pair is given to yield, which may be nil. The error is for a request that can mean nothing and for one of yield; every
 // other failure is in the concordance.
 func (s *Submitter) Concord(ctx context.Context, r Request, yield func(Pair) error) (Concordance, error) {
-	c := Concordance{DataSet: r.DataSet, Period: r.Period, CHT: r.CHT, Different: []Pair{}, Elements: []ElementTotals{}}
+	c := Concordance{DataSet: r.DataSet, Period: r.Period, CHT: r.CHT, Different: []Pair{}, Elements: []ElementTotals{}, OrgUnits: []OrgUnitTotals{}}
 	elements := map[string]*Totals{}
 	plan, err := s.visited(ctx, r, func(p *Plan, u unit, known map[string]bool) error {
 		if !p.set.Compare.AddUp {
 			u.others = nil
 		}
-		return u.pairs(p.forgetful, known, func(one Pair, ours, theirs *cell) error {
+		of := OrgUnitTotals{OrgUnit: u.orgUnit}
+		err := u.pairs(p.forgetful, known, func(one Pair, ours, theirs *cell) error {
 			c.Totals.add(one, ours, theirs)
+			of.add(one, ours, theirs)
 			if elements[one.DataElement] == nil {
 				elements[one.DataElement] = &Totals{}
 			}
@@ -116,6 +130,10 @@ func (s *Submitter) Concord(ctx context.Context, r Request, yield func(Pair) err
 			}
 			return yield(one)
 		})
+		if of.Same+of.Different() > 0 {
+			c.OrgUnits = append(c.OrgUnits, of)
+		}
+		return err
 	})
 	if err != nil {
 		return c, err
@@ -124,6 +142,10 @@ func (s *Submitter) Concord(ctx context.Context, r Request, yield func(Pair) err
 	for _, id := range slices.Sorted(maps.Keys(elements)) {
 		c.Elements = append(c.Elements, ElementTotals{id, *elements[id]})
 	}
+	slices.SortStableFunc(c.Elements, func(a, b ElementTotals) int { return cmp.Compare(b.Different(), a.Different()) })
+	slices.SortStableFunc(c.OrgUnits, func(a, b OrgUnitTotals) int { return cmp.Compare(b.Different(), a.Different()) })
+	c.OrgUnitsTotal = len(c.OrgUnits)
+	c.OrgUnits = slices.Clone(c.OrgUnits[:min(len(c.OrgUnits), issue.ListLimit)])
 	report := plan.Report()
 	c.Period, c.DHIS2, c.Issues, c.Reason, c.Error, c.Remedy = report.Period, report.DHIS2, report.Issues, report.Reason, report.Error, report.Remedy
 	return c, nil
@@ -176,17 +198,16 @@ func (u unit) pairs(noZeros, known map[string]bool, yield func(p Pair, ours, the
 		if order >= 0 {
 			t, theirs = &theirs[0], theirs[1:]
 		}
-		if o != nil && !o.behind {
-			if at, shared := slices.BinarySearchFunc(u.others, *o, compareCells); shared {
-				o = o.plus(&u.others[at])
-			}
-		}
 		at := cmp.Or(o, t)
-		p := Pair{OrgUnit: u.orgUnit, DataElement: at.dataElement, CategoryOptionCombo: at.categoryOptionCombo, AttributeOptionCombo: at.attributeOptionCombo}
+		other, shared := slices.BinarySearchFunc(u.others, *at, compareCells)
+		if o != nil && !o.behind && shared {
+			o = o.plus(&u.others[other])
+		}
+		p := u.pair(at)
 		switch {
 		case o != nil && o.behind, o != nil && o.leftOut && t == nil: // neither is to be sent
 			continue
-		case o == nil && !known[columnOf(at.attributeOptionCombo, at.dataElement)]: // it is none of the CHT's
+		case o == nil && (shared || !known[columnOf(at.attributeOptionCombo, at.dataElement)]): // it is none of the CHT's
 			continue
 		case o == nil:
 			p.Verdict = OnlyDHIS2
@@ -210,6 +231,11 @@ func (u unit) pairs(noZeros, known map[string]bool, yield func(p Pair, ours, the
 		}
 	}
 	return nil
+}
+
+// pair is a cell of an org unit, without what either side says of it.
+func (u unit) pair(at *cell) Pair {
+	return Pair{OrgUnit: u.orgUnit, DataElement: at.dataElement, CategoryOptionCombo: at.categoryOptionCombo, AttributeOptionCombo: at.attributeOptionCombo}
 }
 
 // columnOf names a data element of an attribute option combo: the same element may be in data sets of others.
@@ -277,7 +303,7 @@ func (s *Submitter) Adopt(ctx context.Context, r Request) (Adoption, error) {
 	if err := content.seal(); err != nil {
 		return a, err
 	}
-	key := ledger.Key{DHIS2: plan.set.DHIS2, DataSet: plan.set.ID, Period: plan.period, CHT: plan.from.Name}
+	key := plan.key()
 	return a, unfinished(key, s.Ledger.Adopt(ctx, key, content.all))
 }
 

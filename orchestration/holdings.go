@@ -27,8 +27,7 @@ func (s *Submitter) holdings(ctx context.Context, p *Plan) *holdings {
 		return h
 	}
 	p.readAt = s.Ledger.Now()
-	key := ledger.Key{DHIS2: p.set.DHIS2, DataSet: p.set.ID, Period: p.period, CHT: p.from.Name}
-	h.base, h.others, h.tried = readAccepted(s.Ledger.Accepted(ctx, key)), readAccepted(s.Ledger.AcceptedOfOthers(ctx, key)), readAccepted(s.Ledger.Tried(ctx, key))
+	h.base, h.others, h.tried = readAccepted(s.Ledger.Accepted(ctx, p.key())), readAccepted(s.Ledger.AcceptedOfOthers(ctx, p.key())), readAccepted(s.Ledger.Tried(ctx, p.key()))
 	return h
 }
 
@@ -39,6 +38,25 @@ func (h *holdings) close() {
 	if h.theirs != nil {
 		h.theirs.close()
 	}
+}
+
+// fill puts into a unit what is known of its org unit. The lists are good until the next one, which must be of an org unit
+// that comes after it.
+func (h *holdings) fill(u *unit) (err error) {
+	if u.base, err = h.base.of(u.orgUnit); err != nil {
+		return err
+	}
+	if u.tried, err = h.tried.of(u.orgUnit); err != nil {
+		return err
+	}
+	if u.others, err = h.others.of(u.orgUnit); err != nil {
+		return err
+	}
+	u.others = summed(u.others)
+	if h.theirs != nil {
+		u.theirs, err = h.theirs.of(u.orgUnit)
+	}
+	return err
 }
 
 // acceptedReader reads parts of org units in the order of their ids.
@@ -180,7 +198,7 @@ func (s *Submitter) roots(ctx context.Context, p *Plan, user dhis2.User, ours []
 		wanted[id] = true
 	}
 	if s.Ledger != nil {
-		for part, err := range s.Ledger.Accepted(ctx, ledger.Key{DHIS2: p.set.DHIS2, DataSet: p.set.ID, Period: p.period, CHT: p.from.Name}) {
+		for part, err := range s.Ledger.Accepted(ctx, p.key()) {
 			if err != nil {
 				return nil, err
 			}
@@ -218,12 +236,12 @@ func (s *Submitter) roots(ctx context.Context, p *Plan, user dhis2.User, ours []
 
 // unread notes that DHIS2 could not be compared with. A repair, which is nothing without, ends so.
 func (s *Submitter) unread(p *Plan, why error) error {
-	const remedy = "share the data set with the account for viewing data, and give the account org units for viewing data that cover it; or set compare: ledger to say that this is meant"
+	const remedy = "share the data set with the account for viewing data, and give the account org units for viewing data that cover it"
 	if p.mustRead || p.request.Mode == ledger.ModeRepair {
 		return blocked("not_compared_with_dhis2", remedy, "what DHIS2 holds cannot be read: %v", why)
 	}
 	p.tally.addIssues([]issue.Issue{{
-		Code: "not_compared_with_dhis2", Severity: issue.Note, Count: 1, Remedy: remedy,
+		Code: "not_compared_with_dhis2", Severity: issue.Note, Count: 1, Remedy: remedy + "; or set compare: ledger to say that this is meant",
 		Text: fmt.Sprintf("what DHIS2 holds cannot be read, so that only what it accepted before was compared with, and a correction made there may be overwritten: %v", why),
 	}})
 	return nil

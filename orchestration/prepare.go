@@ -28,7 +28,7 @@ type Plan struct {
 	agreed *content
 	// compares says that only what differs is in the content.
 	compares bool
-	// visit is given what is known of each org unit, and which data elements the CHT gives; nil is given nothing.
+	// visit is given what is known of each org unit, and which data elements the CHT gives, or DHIS2 accepted in a repair; nil is given nothing.
 	visit func(u unit, known map[string]bool) error
 	// readAt is when it was begun to read what DHIS2 accepted.
 	readAt time.Time
@@ -59,6 +59,10 @@ func (p *Plan) Report() Report { return p.tally.finish() }
 
 // Period is what the request's period was resolved to; the zero Period when it could not be.
 func (p *Plan) Period() dhis2.Period { return p.period }
+
+func (p *Plan) key() ledger.Key {
+	return ledger.Key{DHIS2: p.set.DHIS2, DataSet: p.set.ID, Period: p.period, CHT: p.from.Name}
+}
 
 // Values yields what is to be sent, in the order in which it is sent.
 func (p *Plan) Values(yield func(mapping.Value) error) error {
@@ -203,6 +207,13 @@ func (s *Submitter) prepareRepair(ctx context.Context, p *Plan, c *comparison) (
 	defer h.close()
 	if err := s.readTheirs(ctx, p, h, c, nil); err != nil {
 		return err
+	}
+	if p.visit != nil {
+		accepted, err := s.footprint(ctx, p)
+		if err != nil {
+			return err
+		}
+		c.elements = accepted.columns
 	}
 	return s.settle(p, nil, nil, h, c)
 }

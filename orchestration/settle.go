@@ -172,22 +172,9 @@ func (w *settlement) orgUnit(id string, settled mapping.Settled, fetched bool) e
 
 // unitOf gathers what is known of an org unit.
 func (w *settlement) unitOf(id string, settled mapping.Settled, fetched bool) (u unit, err error) {
-	h := w.holdings
 	u = unit{orgUnit: id, gone: !fetched || settled.Empty, empty: fetched}
-	if u.base, err = h.base.of(id); err != nil {
+	if err := w.holdings.fill(&u); err != nil {
 		return u, err
-	}
-	if u.tried, err = h.tried.of(id); err != nil {
-		return u, err
-	}
-	if u.others, err = h.others.of(id); err != nil {
-		return u, err
-	}
-	u.others = summed(u.others)
-	if h.theirs != nil {
-		if u.theirs, err = h.theirs.of(id); err != nil {
-			return u, err
-		}
 	}
 	if u.isNew() && w.visit == nil {
 		return u, nil
