@@ -73,11 +73,11 @@ func (c forgetCommand) Run(a *app) error {
 		return err
 	}
 	for _, request := range requests {
-		parts, err := s.Forget(a.ctx, request)
+		orgUnits, err := s.Forget(a.ctx, request)
 		if err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintf(a.stdout, "%s, %s from %s: what DHIS2 accepted of %d org units is forgotten\n", request.DataSet, request.Period, request.CHT, parts); err != nil {
+		if _, err := fmt.Fprintf(a.stdout, "%s, %s from %s: what DHIS2 accepted of %d org units is forgotten\n", request.DataSet, request.Period, request.CHT, orgUnits); err != nil {
 			return err
 		}
 	}

@@ -88,6 +88,9 @@ func database(t testing.TB, of *cluster.Cluster) string {
 //	await-text FILE TEXT                      waits until a file has a text
 //	edit OU DE VALUE                          lets a nurse change a value in DHIS2
 //	find NAME EXPRESSION                      puts the first group of what is found in the last output into a variable
+//
+// A service in the background is started as exec sh -c 'echo $$ > pid; exec mediator serve …' &service&: it is then the process
+// that testscript stops when the script fails.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: setUp, Cmds: scriptCommands()})
 }

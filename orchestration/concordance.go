@@ -344,10 +344,10 @@ func (s *Submitter) Strangers(ctx context.Context, r Request) (values int, perio
 	return values, report.Period, nil
 }
 
-// Forget forgets what DHIS2 accepted of a request's period, of its org units or of all, and says how many parts that were. From
+// Forget forgets what DHIS2 accepted of a request's period, of its org units or of all, and says of how many org units that was. From
 // then on the cells are nobody's: what DHIS2 holds of them is compared with as somebody's correction, unless our account
 // stored it.
-func (s *Submitter) Forget(ctx context.Context, r Request) (parts int64, err error) {
+func (s *Submitter) Forget(ctx context.Context, r Request) (orgUnits int, err error) {
 	who, err := s.parties(r.DataSet, r.CHT)
 	if err != nil {
 		return 0, err
@@ -357,6 +357,6 @@ func (s *Submitter) Forget(ctx context.Context, r Request) (parts int64, err err
 		return 0, err
 	}
 	key := ledger.Key{DHIS2: who.set.DHIS2, DataSet: r.DataSet, Period: period, CHT: r.CHT}
-	parts, err = s.Ledger.Forget(ctx, key, r.OrgUnits...)
-	return parts, unfinished(key, err)
+	orgUnits, err = s.Ledger.Forget(ctx, key, r.OrgUnits...)
+	return orgUnits, unfinished(key, err)
 }

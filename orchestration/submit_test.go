@@ -322,6 +322,9 @@ func TestOrgUnitsOfSeveralAttributeOptionCombosGoApart(t *testing.T) {
 	if report.State != ledger.PartlyAccepted || report.Counts.Accepted != 1 || report.Refused[0].AttributeOptionCombo != "AocUnknown1" {
 		t.Errorf("%s, refused %+v", report.State, report.Refused)
 	}
+	if v := b.Verify(t.Context(), report.ID); v.Reason != "" || v.Cells != 1 {
+		t.Errorf("read back: %+v", v)
+	}
 }
 
 // TestReportsAddUp books outcomes of every kind in any order, and looks at what holds for each report: each cell is in

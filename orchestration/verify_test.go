@@ -145,6 +145,25 @@ func TestADifferenceWhileAnotherSourceSendsSaysSo(t *testing.T) {
 	}
 }
 
+func TestEachAttributeOptionComboIsReadBack(t *testing.T) {
+	u := unit{
+		orgUnit: "a",
+		ours:    []cell{{dataElement: "x", value: "1"}, {attributeOptionCombo: "P", dataElement: "x", value: "2"}},
+		theirs: []cell{
+			{dataElement: "x", value: "1", storedBy: "us"}, {attributeOptionCombo: "P", dataElement: "x", value: "3", storedBy: "us"},
+			// This is of another data set.
+			{attributeOptionCombo: "Q", dataElement: "x", value: "9", storedBy: "us"},
+		},
+	}
+	var v Verification
+	if err := v.orgUnit(&Plan{account: "us"}, u, footprint{columns: map[string]bool{columnOf("", "x"): true, columnOf("P", "x"): true}}); err != nil {
+		t.Fatal(err)
+	}
+	if v.Cells != 2 || v.Differ != 1 || v.Missing+v.Unexpected+v.Unknown != 0 || v.Different[0].AttributeOptionCombo != "P" {
+		t.Errorf("%+v", v)
+	}
+}
+
 func TestCellsOfWhichTheOutcomeIsUnknownAreNamedApart(t *testing.T) {
 	l := newLateData(t, "2.43.1")
 	l.Wait = 0

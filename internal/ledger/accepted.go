@@ -115,9 +115,9 @@ func (l *Ledger) Tried(ctx context.Context, k Key) iter.Seq2[AcceptedPart, error
 }
 
 // Forget removes what DHIS2 accepted of a key, of these org units or of all where none is given: the next submission compares
-// them with what DHIS2 holds only. It says how many parts were forgotten. ErrState says that a submission of the key is
-// unfinished, which rests on them.
-func (l *Ledger) Forget(ctx context.Context, k Key, orgUnits ...string) (parts int64, err error) {
+// them with what DHIS2 holds only. It says of how many org units something was forgotten. ErrState says that a submission of the
+// key is unfinished, which rests on them.
+func (l *Ledger) Forget(ctx context.Context, k Key, orgUnits ...string) (forgotten int, err error) {
 	err = l.write(ctx, "forget what DHIS2 accepted of "+k.name(), func(tx *sql.Tx) error {
 		series, err := knownSeries(ctx, tx, k)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -130,19 +130,24 @@ func (l *Ledger) Forget(ctx context.Context, k Key, orgUnits ...string) (parts i
 			return err
 		}
 		if len(orgUnits) == 0 {
-			parts, err = affected(tx.ExecContext(ctx, `DELETE FROM ledger WHERE series = $1`, series))
+			if err := tx.QueryRowContext(ctx, `SELECT count(DISTINCT org_unit) FROM ledger WHERE series = $1`, series).Scan(&forgotten); err != nil {
+				return err
+			}
+			_, err := tx.ExecContext(ctx, `DELETE FROM ledger WHERE series = $1`, series)
 			return err
 		}
 		for _, orgUnit := range orgUnits {
-			n, err := affected(tx.ExecContext(ctx, `DELETE FROM ledger WHERE series = $1 AND org_unit = $2`, series, orgUnit))
+			parts, err := affected(tx.ExecContext(ctx, `DELETE FROM ledger WHERE series = $1 AND org_unit = $2`, series, orgUnit))
 			if err != nil {
 				return err
 			}
-			parts += n
+			if parts > 0 {
+				forgotten++
+			}
 		}
 		return nil
 	})
-	return parts, err
+	return forgotten, err
 }
 
 // Adopt remembers values as accepted by DHIS2 that it holds already, in the place of what was remembered of the same cells. A

@@ -967,15 +967,21 @@ func testThin(t *testing.T, l *Ledger, c *clock) {
 }
 
 func testForget(t *testing.T, l *Ledger, _ *clock) {
-	s := sendingWith(t, l, Request{Key: key()}, part("", "OuA", "DeA=1"))
-	c, values := record(t, l, s.ID, Range{0, 1}, 10)
-	must(t, l.Acknowledge(t.Context(), s.ID, c.Number, acceptedAll(values), nil))
+	// An org unit of two attribute option combos has two parts, and is one.
+	s := sendingWith(t, l, Request{Key: key()}, part("", "OuA", "DeA=1"), part("", "OuB", "DeA=2"), part("", "OuC", "DeA=3"), part("AocB", "OuA", "DeA=4"), part("AocB", "OuB", "DeA=5"))
+	for _, some := range []Range{{0, 3}, {3, 5}} {
+		c, values := record(t, l, s.ID, some, 10)
+		must(t, l.Acknowledge(t.Context(), s.ID, c.Number, acceptedAll(values), nil))
+	}
 	if n, err := l.Forget(t.Context(), key()); n != 0 || !errors.Is(err, ErrState) {
 		t.Errorf("of an unfinished one: got %d, %v", n, err)
 	}
 	must(t, l.Finish(t.Context(), s.ID, End{State: Accepted}, nil))
-	if n, err := l.Forget(t.Context(), key()); n != 1 || err != nil {
-		t.Errorf("got %d, %v", n, err)
+	if n, err := l.Forget(t.Context(), key(), "OuA", "OuX"); n != 1 || err != nil {
+		t.Errorf("of one org unit: got %d, %v", n, err)
+	}
+	if n, err := l.Forget(t.Context(), key()); n != 2 || err != nil {
+		t.Errorf("of all: got %d, %v", n, err)
 	}
 	if n, err := l.Forget(t.Context(), Key{Period: periodOf("202601")}); n != 0 || err != nil {
 		t.Errorf("got %d, %v", n, err)
