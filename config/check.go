@@ -106,13 +106,12 @@ func (s *DataSet) complete(c *Config, mistakes *Error) {
 	case !periodForm.MatchString(s.FirstPeriod):
 		mistakes.add("%s.first_period: %q is no month; write it as \"202601\"", where, s.FirstPeriod)
 	}
-	switch s.Completeness {
-	case "off":
-	case "":
-		mistakes.add("%s.completeness: must be said; this version takes off", where)
-	default:
-		mistakes.add("%s.completeness: %q is not known; this version takes off", where, s.Completeness)
+	if s.Completeness == "" {
+		mistakes.add("%s.completeness: must be said: off or when_accepted", where)
+	} else {
+		checkOneOf(where+".completeness", s.Completeness, []string{"off", "when_accepted"}, mistakes)
 	}
+	checkOneOf(where+".completeness_notify", s.Notify, []string{"latest", "always", "never"}, mistakes)
 	checkOneOf(where+".empty_org_units", s.EmptyOrgUnits, []string{"drop", "send"}, mistakes)
 	checkOneOf(where+".zeros", s.Zeros, []string{"send", "drop"}, mistakes)
 	checkRange(where+".chunk_values", s.ChunkValues, 0, 12000, mistakes)

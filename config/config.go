@@ -132,7 +132,9 @@ type DataSet struct {
 	DHIS2        string   `koanf:"dhis2" doc:"Name of its destination. Required where there are several DHIS2." example:"national"`
 	Source       string   `koanf:"source" default:"export" doc:"How it is read: export, the CHT's own export for DHIS2." example:"export"`
 	FirstPeriod  string   `koanf:"first_period" doc:"The first month that is ever sent. Required." example:"\"202601\""`
-	Completeness string   `koanf:"completeness" doc:"Whether data sets are registered as complete: off. There is no other choice yet, and none is taken unsaid. Required." example:"off"`
+	Completeness string   `koanf:"completeness" doc:"Whether org units are registered in DHIS2 as complete: off, never; when_accepted, those of which DHIS2 holds all that the CHT has, with nothing left behind. None is taken unsaid. Required." example:"when_accepted"`
+	UndoComplete bool     `koanf:"completeness_undo" default:"false" doc:"Whether a registration of the mediator's own is taken back when something is left behind in its org unit later." example:"true"`
+	Notify       string   `koanf:"completeness_notify" default:"latest" doc:"Whether DHIS2 notifies people that an org unit is complete: latest, of the month that closed last only; always; or never." example:"never"`
 	ChunkValues  int      `koanf:"chunk_values" default:"0" doc:"How many values go in one request: at most 12000 up to DHIS2 2.42, 4000 from 2.43 on. 0 is 5000 and 2000." example:"1000"`
 
 	Compare        string            `koanf:"compare" default:"server" doc:"What the CHT's values are compared with, so that only differences go: server, what DHIS2 holds and what it accepted before; or ledger, what it accepted only, without reading it." example:"ledger"`

@@ -165,8 +165,8 @@ type submissionList struct {
 
 // states are those that a submission may be in.
 var states = []string{
-	string(ledger.Queued), string(ledger.Preparing), string(ledger.Held), string(ledger.Ready), string(ledger.Sending), string(ledger.Accepted),
-	string(ledger.Unchanged), string(ledger.PartlyAccepted), string(ledger.Refused), string(ledger.Failed), string(ledger.Cancelled),
+	string(ledger.Queued), string(ledger.Preparing), string(ledger.Held), string(ledger.Ready), string(ledger.Sending), string(ledger.Completing),
+	string(ledger.Accepted), string(ledger.Unchanged), string(ledger.PartlyAccepted), string(ledger.Refused), string(ledger.Failed), string(ledger.Cancelled),
 }
 
 // submissions lists, the newest first.

@@ -249,6 +249,9 @@ func dataSet(set config.DataSet) (orchestration.DataSet, error) {
 	return orchestration.DataSet{
 		ID: set.ID, Title: set.Title, CHT: set.CHT, DHIS2: set.DHIS2, FirstPeriod: first, Rules: rules, ChunkValues: set.ChunkValues,
 		Compare: compare,
+		Completeness: orchestration.Completeness{
+			WhenAccepted: set.Completeness == "when_accepted", Undo: set.UndoComplete, Notify: orchestration.NotifyPolicy(set.Notify),
+		},
 		Operation: orchestration.Operation{
 			Enabled: set.Enabled, Schedule: set.Schedule, FirstAfterDays: set.FirstAfterDays, RereadDays: set.RereadDays, Hold: set.Hold,
 			SendingHours: set.SendingHours, Jitter: set.Jitter, NoticeAfterDays: set.NoticeAfterDays,

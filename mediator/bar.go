@@ -35,7 +35,7 @@ func (b *bar) show(p orchestration.Progress) {
 		}
 		b.ProgressBar = progressbar.NewOptions(total,
 			progressbar.OptionSetWriter(b.a.stderr), progressbar.OptionShowCount(), progressbar.OptionClearOnFinish(),
-			progressbar.OptionSetDescription(map[string]string{"fetch": "reading from the CHT", "send": "sending to DHIS2"}[p.Step]))
+			progressbar.OptionSetDescription(map[string]string{"fetch": "reading from the CHT", "compare": "reading from DHIS2", "send": "sending to DHIS2", "complete": "registering as complete"}[p.Step]))
 	}
 	_ = b.Set(p.Done)
 }

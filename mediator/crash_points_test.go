@@ -7,6 +7,7 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -54,8 +55,9 @@ func crashPlaces() []crashPlace {
 	return []crashPlace{
 		{"cht-read", []string{answering}, 1},
 		{"cht-export", []string{arrived, answering, answered}, 1},
-		{"dhis2-read", []string{answering}, 4},
+		{"dhis2-read", []string{answering}, 8},
 		{"dhis2-import", []string{arriving, arrived, answering, answered}, 4},
+		{"dhis2-register", []string{arriving, arrived, answering, answered}, 1},
 		{"openhim-report", []string{arriving, arrived, answered}, 2},
 		{"openhim-register", []string{arrived, answered}, 3},
 		{"openhim-trigger", []string{arrived, answered}, 1},
@@ -68,6 +70,8 @@ func placeOf(server string, r *http.Request) string {
 	switch {
 	case server == "cht" && strings.HasPrefix(r.URL.Path, "/api/v2/export/"):
 		return "cht-export"
+	case server == "dhis2" && change && strings.HasPrefix(r.URL.Path, "/api/completeDataSetRegistrations"):
+		return "dhis2-register"
 	case server == "dhis2" && change:
 		return "dhis2-import"
 	case server == "api" && change && strings.HasPrefix(r.URL.Path, "/transactions"):
@@ -95,8 +99,11 @@ func (c *crashing) at(server string, next http.Handler) http.Handler {
 			panic(http.ErrAbortHandler) // the process was killed at another point
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
-		if placeOf(server, r) == "dhis2-import" {
+		switch placeOf(server, r) {
+		case "dhis2-import":
 			c.notePost(body)
+		case "dhis2-register":
+			c.noteRegistrations(body)
 		}
 		switch stage {
 		case arrived:
@@ -147,6 +154,26 @@ func (c *crashing) notePost(body []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.posted = append(c.posted, hex.EncodeToString(sum[:]))
+}
+
+// noteRegistrations notes which org units are registered as complete, by data set and org unit.
+func (c *crashing) noteRegistrations(body []byte) {
+	var sent struct {
+		List []struct {
+			DataSet string `json:"dataSet"`
+			OrgUnit string `json:"organisationUnit"`
+		} `json:"completeDataSetRegistrations"`
+	}
+	if json.Unmarshal(body, &sent) != nil {
+		return // it was cut, and DHIS2 takes nothing of it
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var names []string
+	for _, r := range sent.List {
+		names = append(names, r.DataSet+" "+r.OrgUnit)
+	}
+	c.registering = append(c.registering, names)
 }
 
 // kill kills the process that runs now, and waits until it is gone.

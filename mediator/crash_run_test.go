@@ -71,14 +71,18 @@ type crashing struct {
 	refused int // triggers that did not arrive
 	// settled are the digests of what was acknowledged before a kill, and how many requests had come to DHIS2 by then.
 	settled map[string]int
-	counts  [phases]map[string]int
-	took    [phases]time.Duration
+	// registered are the org units that were registered before a kill, and how many requests had come to DHIS2 for that by then.
+	registered map[string]int
+	counts     [phases]map[string]int
+	took       [phases]time.Duration
 
 	mu      sync.Mutex
 	process *process
 	armed   kill
 	asked   map[string]int
 	posted  []string
+	// registering are the org units of each request that registers them as complete.
+	registering [][]string
 }
 
 // newCrashing makes the neighbours, always the same ones, with an empty store.
@@ -86,7 +90,7 @@ func newCrashing(t *testing.T, on ground, s story) *crashing {
 	t.Helper()
 	now := time.Now().UTC()
 	period := time.Date(now.Year(), now.Month()-1, 1, 0, 0, 0, 0, time.UTC).Format("200601")
-	c := &crashing{house: &house{t: t, folder: t.TempDir(), period: period}, story: s, ground: on, settled: map[string]int{}, asked: map[string]int{}}
+	c := &crashing{house: &house{t: t, folder: t.TempDir(), period: period}, story: s, ground: on, settled: map[string]int{}, registered: map[string]int{}, asked: map[string]int{}}
 	c.country = sandbox.NewCountry(sandbox.CountryConfig{Seed: 11, Facilities: 8, DataSets: int(phases), Elements: 6, Period: period})
 	var setting string
 	setting, c.look = on.store.make(t, c.folder)
@@ -112,9 +116,9 @@ dhis2: [{name: national, url: %q, token_file: dhis2}]
 openhim: {api_url: %q, username: root@openhim.org, password: openhim-password, host: 127.0.0.1, heartbeat: 10s}
 callers: [{name: openhim, username: openhim, password: %s}]
 data_sets:
-  - {id: %s, title: By command, first_period: %q, completeness: off, chunk_values: 12}
-  - {id: %s, title: By schedule, first_period: %q, completeness: off, chunk_values: 12, schedule: "0 0 * * *", first_after_days: 0, reread_days: 1}
-  - {id: %s, title: By trigger, first_period: %q, completeness: off, chunk_values: 12}
+  - {id: %s, title: By command, first_period: %q, completeness: when_accepted, chunk_values: 12}
+  - {id: %s, title: By schedule, first_period: %q, completeness: when_accepted, chunk_values: 12, schedule: "0 0 * * *", first_after_days: 0, reread_days: 1}
+  - {id: %s, title: By trigger, first_period: %q, completeness: when_accepted, chunk_values: 12}
 %s`, on.ports.next(t), addresses["cht"], c.country.CHTUsername, addresses["dhis2"], c.api, doorPassword, c.setOf(byCommand), period, c.setOf(bySchedule), period,
 		c.setOf(byTrigger), period, setting))
 	return c
@@ -210,16 +214,22 @@ func (c *crashing) ended(p *process) int {
 	c.t.Helper()
 	code := p.exit()
 	c.mu.Lock()
-	posted := len(c.posted)
+	posted, registering := len(c.posted), len(c.registering)
 	c.mu.Unlock()
 	if code != -1 && c.armed.at != "" && c.armed.at != "after" {
 		c.unmet = append(c.unmet, c.armed.String())
 	}
 	if code == -1 {
 		c.kills++
-		for digest := range c.remembers(true).settled {
+		now := c.remembers(true)
+		for digest := range now.settled {
 			if _, known := c.settled[digest]; !known {
 				c.settled[digest] = posted
+			}
+		}
+		for name := range now.registered {
+			if _, known := c.registered[name]; !known {
+				c.registered[name] = registering
 			}
 		}
 	}

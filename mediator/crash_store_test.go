@@ -99,6 +99,8 @@ type remembered struct {
 	settled map[string]bool
 	// chunks are the digests of all that is recorded.
 	chunks map[string]bool
+	// registered are the org units that are registered as complete, by data set and org unit.
+	registered map[string]bool
 	// letters and jobs are how many of them are not done.
 	letters, jobs int
 }
@@ -109,7 +111,7 @@ func (r remembered) idle() bool { return r.unfinished+r.untold+r.letters+r.jobs 
 // remembers reads the store.
 func (c *crashing) remembers(dead bool) remembered {
 	c.t.Helper()
-	r := remembered{submissions: map[string][]string{}, settled: map[string]bool{}, chunks: map[string]bool{}}
+	r := remembered{submissions: map[string][]string{}, settled: map[string]bool{}, chunks: map[string]bool{}, registered: map[string]bool{}}
 	db := c.look(c.t, dead)
 	if db == nil {
 		return r
@@ -135,6 +137,9 @@ func (c *crashing) remembers(dead bool) remembered {
 				r.settled[digest] = true
 			}
 		}, &digest, &state),
+		rows(db, `SELECT r.data_set, g.org_unit FROM registration g JOIN series r ON r.number = g.form WHERE g.state = 'registered'`, func() {
+			r.registered[set+" "+id] = true
+		}, &set, &id),
 		rows(db, `SELECT count(*) FROM outbox WHERE state <> 'done'`, func() { r.letters = count }, &count),
 		rows(db, `SELECT count(*) FROM river_job WHERE CAST(state AS text) IN ('available', 'pending', 'retryable', 'running', 'scheduled')`, func() { r.jobs = count }, &count),
 	)

@@ -23,9 +23,10 @@ import (
 
 // crashEnd is what a run leaves with the neighbours and in the reports: the same whatever was killed.
 type crashEnd struct {
-	Values  []sandbox.DHIS2Value
-	Reports map[string][]map[string]any
-	Told    map[string][]map[string]any
+	Values   []sandbox.DHIS2Value
+	Complete []sandbox.DHIS2Completion
+	Reports  map[string][]map[string]any
+	Told     map[string][]map[string]any
 	// Again is what the command says that submits a data set once more, when all is done.
 	Again map[string]map[string]any
 }
@@ -33,7 +34,7 @@ type crashEnd struct {
 // end gives what a run has left, and finds what must not be, whatever a clean run leaves.
 func (c *crashing) end() crashEnd {
 	c.t.Helper()
-	end := crashEnd{Values: c.dhis2.Values(), Reports: map[string][]map[string]any{}, Told: map[string][]map[string]any{}}
+	end := crashEnd{Values: c.dhis2.Values(), Complete: c.dhis2.Completions(), Reports: map[string][]map[string]any{}, Told: map[string][]map[string]any{}}
 	left := c.remembers(true)
 	if !left.idle() {
 		c.t.Errorf("something is left to do: %d submissions, %d ends to be told, %d letters, %d jobs", left.unfinished, left.untold, left.letters, left.jobs)
@@ -93,6 +94,16 @@ func (c *crashing) checkRequests(left remembered) {
 	if again > mostAgain*c.kills {
 		c.t.Errorf("%d requests were sent again after %d kills", again, c.kills)
 	}
+	for i, names := range c.registering {
+		for _, name := range names {
+			if at, is := c.registered[name]; is && i >= at {
+				c.t.Errorf("%s was registered as complete again after that had been recorded", name)
+			}
+		}
+	}
+	if most := int(phases) + c.kills; len(c.registering) > most {
+		c.t.Errorf("%d requests registered org units as complete, with %d kills", len(c.registering), c.kills)
+	}
 }
 
 // submitAgain submits what is done once more, and gives what the command says: nothing is left to be sent but a cell that
@@ -102,7 +113,7 @@ func (c *crashing) submitAgain() map[string]map[string]any {
 	c.arm(nil, kill{})
 	again := map[string]map[string]any{}
 	for p, want := range []string{byCommand: "partly_accepted", bySchedule: "unchanged"} {
-		set, before := c.setOf(phase(p)), len(c.dhis2.Imports())
+		set, before, registering := c.setOf(phase(p)), len(c.dhis2.Imports()), len(c.dhis2.CompletionImports())
 		command := c.begin(exec.Command(c.binary, "submit", "--data-set", set, "--period", c.period, "--json", "--config", filepath.Join(c.folder, "config.yaml")))
 		code := command.exit()
 		said := command.said.String()
@@ -111,7 +122,7 @@ func (c *crashing) submitAgain() map[string]map[string]any {
 			c.t.Fatalf("submitted again, the data set of phase %s ends with %d and is not %s: %v\n%s", phase(p), code, want, err, said)
 		}
 		forgetMoments(report)
-		report["requests"] = len(c.dhis2.Imports()) - before
+		report["requests"], report["registering"] = len(c.dhis2.Imports())-before, len(c.dhis2.CompletionImports())-registering
 		again[set] = report
 	}
 	return again
@@ -159,9 +170,26 @@ func cleanRun(t *testing.T, on ground) clean {
 	return one
 }
 
-// arrived makes sure that a clean run has brought the country's right answer to DHIS2, but for the one cell that is refused.
+// arrived makes sure that a clean run has brought the country's right answer to DHIS2, but for the one cell that is refused, and
+// has registered every org unit as complete but that cell's.
 func (c *crashing) arrived(values []sandbox.DHIS2Value) {
 	c.t.Helper()
+	complete := map[string]bool{}
+	for _, r := range c.dhis2.Completions() {
+		complete[r.DataSet+" "+r.OrgUnit] = r.Completed
+	}
+	var open []string
+	for p := range phases {
+		for _, v := range c.country.Right[c.setOf(p)] {
+			name := c.setOf(p) + " " + v.OrgUnit
+			if !complete[name] && !slices.Contains(open, name) {
+				open = append(open, name)
+			}
+		}
+	}
+	if len(open) != 1 {
+		c.t.Fatalf("a clean run leaves %d org units open: %v", len(open), open)
+	}
 	held := map[string]string{}
 	for _, v := range values {
 		held[v.OrgUnit+" "+v.DataElement] = v.Value

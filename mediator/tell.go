@@ -72,6 +72,9 @@ func (a *app) tell(r orchestration.Report, each bool) error {
 	if d := r.Changes; d != nil {
 		fmt.Fprintf(a.stdout, "  Since the last time %d values of %d org units changed; the sum of the month was %d and becomes %d.\n", d.Cells, d.OrgUnits, d.Was, d.Becomes)
 	}
+	if c := r.Completeness; c != nil {
+		fmt.Fprintf(a.stdout, "  Registered as complete: %d org units now, %d before; undone: %d; refused: %d.\n", c.Registered, c.Already, c.Undone, c.Refused)
+	}
 	a.tellBehind(a.stdout, r)
 	if each {
 		a.tellEach(r)

@@ -21,6 +21,7 @@ import (
 const (
 	prepareStep  = "prepare"
 	sendStep     = "send"
+	completeStep = "complete"
 	concludeStep = "conclude"
 )
 
@@ -29,6 +30,10 @@ type prepareJob struct {
 }
 
 type sendJob struct {
+	Submission string `json:"submission"`
+}
+
+type completeJob struct {
 	Submission string `json:"submission"`
 }
 
@@ -43,6 +48,9 @@ func (prepareJob) Kind() string { return prepareStep }
 func (sendJob) Kind() string { return sendStep }
 
 // Kind names the step.
+func (completeJob) Kind() string { return completeStep }
+
+// Kind names the step.
 func (concludeJob) Kind() string { return concludeStep }
 
 func jobOf(step, id string) river.JobArgs {
@@ -51,6 +59,8 @@ func jobOf(step, id string) river.JobArgs {
 		return prepareJob{id}
 	case sendStep:
 		return sendJob{id}
+	case completeStep:
+		return completeJob{id}
 	default:
 		return concludeJob{id}
 	}
@@ -63,6 +73,8 @@ func stepOf(state ledger.State) string {
 		return prepareStep
 	case ledger.Ready, ledger.Sending, ledger.Held:
 		return sendStep
+	case ledger.Completing:
+		return completeStep
 	default:
 		return concludeStep
 	}
@@ -96,7 +108,7 @@ func (j *jobs) next(step string) ledger.Next {
 // may have looked already.
 func (j *jobs) insert(ctx context.Context, l *ledger.Ledger, sub ledger.Submission) error {
 	return l.Together(ctx, "let submission "+sub.ID+" go on", func(tx *sql.Tx) error {
-		waiting, err := l.StandingJobs(ctx, tx, sub.ID, prepareStep, sendStep)
+		waiting, err := l.StandingJobs(ctx, tx, sub.ID, prepareStep, sendStep, completeStep)
 		if err == nil && len(waiting) == 0 {
 			err = j.next(stepOf(sub.State))(ctx, tx, sub.ID)
 		}
@@ -113,7 +125,7 @@ func (j *jobs) insert(ctx context.Context, l *ledger.Ledger, sub ledger.Submissi
 // would wait on its own, and a server that is away would be asked by all.
 func (j *jobs) alone(ctx context.Context, l *ledger.Ledger, id string) error {
 	return l.Together(ctx, "look after the jobs of submission "+id, func(tx *sql.Tx) error {
-		waiting, err := l.StandingJobs(ctx, tx, id, prepareStep, sendStep)
+		waiting, err := l.StandingJobs(ctx, tx, id, prepareStep, sendStep, completeStep)
 		for _, other := range waiting {
 			if err == nil {
 				_, err = j.client.JobDeleteTx(ctx, tx, other)
@@ -171,11 +183,12 @@ func NewEngine(s *Submitter) (*Engine, error) {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, worker[prepareJob]{engine: e, id: func(j prepareJob) string { return j.Submission }})
 	river.AddWorker(workers, worker[sendJob]{engine: e, id: func(j sendJob) string { return j.Submission }})
+	river.AddWorker(workers, worker[completeJob]{engine: e, id: func(j completeJob) string { return j.Submission }})
 	river.AddWorker(workers, worker[concludeJob]{engine: e, id: func(j concludeJob) string { return j.Submission }})
 	client, err := s.Ledger.Jobs(&river.Config{
 		Workers: workers, FetchPollInterval: pollEvery, FetchCooldown: pollEvery / 2,
 		Queues: map[string]river.QueueConfig{
-			prepareStep: {MaxWorkers: preparers}, sendStep: {MaxWorkers: senders}, concludeStep: {MaxWorkers: concluders},
+			prepareStep: {MaxWorkers: preparers}, sendStep: {MaxWorkers: senders}, completeStep: {MaxWorkers: senders}, concludeStep: {MaxWorkers: concluders},
 		},
 		JobTimeout: -1, CompletedJobRetentionPeriod: jobKept, CancelledJobRetentionPeriod: jobKept, DiscardedJobRetentionPeriod: jobKept,
 		// A job that is under way belongs to this process as long as it lives, and to the next one with the role after it.

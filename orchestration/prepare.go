@@ -549,6 +549,9 @@ func (s *Submitter) store(ctx context.Context, sub ledger.Submission, p *Plan) (
 	case p.tally.failure != nil:
 		l.State, l.Reason = p.tally.failure.state, string(p.tally.failure.reason)
 		l.Error, l.Remedy = p.tally.failure.text, p.tally.failure.remedy
+	case counts.Unsent == 0 && completes(p.set, sub):
+		l.State, l.Counts, l.OrgUnits = ledger.Completing, counts, p.tally.outcomes
+		next = completeStep
 	case counts.Unsent == 0:
 		end := endOf(counts, nil)
 		l.State, l.Reason, l.Counts, l.OrgUnits = end.State, end.Reason, counts, p.tally.outcomes

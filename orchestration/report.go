@@ -122,8 +122,10 @@ type Report struct {
 	Error  string `json:"error,omitempty"`
 	Remedy string `json:"remedy,omitempty"`
 
-	Counts   ledger.Counts `json:"counts"`
-	OrgUnits OrgUnitCounts `json:"org_units"`
+	Counts ledger.Counts `json:"counts"`
+	// Completeness is what came of registering org units as complete; left out where it did not come to that.
+	Completeness *ledger.Completeness `json:"completeness,omitempty"`
+	OrgUnits     OrgUnitCounts        `json:"org_units"`
 	// The lists hold the first issue.ListLimit entries; the totals say how many there are.
 	Refused      []RefusedCell   `json:"refused"`
 	RefusedTotal int             `json:"refused_total"`
@@ -349,7 +351,7 @@ func (s *Submitter) Summary(sub ledger.Submission) Report {
 		Reason: Reason(sub.Reason), Error: sub.Error, Remedy: sub.Remedy,
 		Counts: sub.Counts, OrgUnits: orgUnitCounts(sub.OrgUnitStates), IssuesTotal: sub.IssuesTotal,
 		Refused: []RefusedCell{}, Issues: []issue.Issue{}, Results: []OrgUnitResult{}, Rules: nonNil(factsOf(sub).Rules),
-		Changes: factsOf(sub).Changes, Mode: sub.Mode, ApprovedBy: sub.ApprovedBy,
+		Changes: factsOf(sub).Changes, Mode: sub.Mode, ApprovedBy: sub.ApprovedBy, Completeness: sub.Completeness,
 	}
 	for _, n := range sub.OrgUnitStates {
 		r.ResultsTotal += n

@@ -403,6 +403,8 @@ func (s *sending) conclude(ctx context.Context, end ended) (*pause, error) {
 		f := failureOf(s.last)
 		wait := &pause{failure: f, least: s.longest, passes: s.last.Temporary, moved: s.moved}
 		return wait, nil
+	case end.failure == nil && completes(s.who.set, s.submission):
+		return nil, s.Ledger.Advance(ctx, s.submission.ID, ledger.Completing, s.jobs.next(completeStep))
 	default:
 		return nil, s.finish(ctx, s.submission.ID, end.failure)
 	}

@@ -29,6 +29,8 @@ func (s *Submitter) step(ctx context.Context, id, kind string) (*pause, error) {
 		return nil, nil
 	case stepOf(sub.State) == prepareStep:
 		return s.prepareStored(ctx, sub)
+	case stepOf(sub.State) == completeStep:
+		return s.completeStored(ctx, sub)
 	default:
 		return s.sendStored(ctx, sub)
 	}
@@ -53,7 +55,17 @@ func (s *Submitter) finish(ctx context.Context, id string, f *failure) error {
 			return err
 		}
 	}
+	var completed ledger.End
+	if sub.State == ledger.Completing {
+		if err := s.completed(ctx, sub, f, &completed); err != nil {
+			return err
+		}
+		if f != nil && f.reason != Stopped { // the values are through
+			f = nil
+		}
+	}
 	end := endOf(sub.Counts, f)
+	end.Completeness, end.Issues = completed.Completeness, completed.Issues
 	if sub.NotKept > 0 {
 		end.Issues = append(end.Issues, issue.Issue{
 			Code: "zeros_not_kept", Severity: issue.Note, Count: sub.NotKept,
@@ -148,7 +160,7 @@ func (s *Submitter) TakeUp(ctx context.Context) (ids []string, err error) {
 	if err := s.tellUntold(ctx); err != nil {
 		return nil, err
 	}
-	left, err := s.Ledger.Submissions(ctx, ledger.Filter{States: []ledger.State{ledger.Preparing, ledger.Ready, ledger.Sending}, Limit: mostTakenUp})
+	left, err := s.Ledger.Submissions(ctx, ledger.Filter{States: []ledger.State{ledger.Preparing, ledger.Ready, ledger.Sending, ledger.Completing}, Limit: mostTakenUp})
 	if err != nil {
 		return nil, err
 	}

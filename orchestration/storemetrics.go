@@ -87,7 +87,7 @@ func (m *storeMetrics) Collect(to chan<- prometheus.Metric) {
 	reading, readers := m.schedule.Reading()
 	bounded("readers", float64(readers), float64(reading))
 	if states, waiting, err := l.Unfinished(ctx); err == nil {
-		for _, state := range []ledger.State{ledger.Queued, ledger.Preparing, ledger.Held, ledger.Ready, ledger.Sending} {
+		for _, state := range []ledger.State{ledger.Queued, ledger.Preparing, ledger.Held, ledger.Ready, ledger.Sending, ledger.Completing} {
 			gauge(m.queued, float64(states[state]), string(state))
 		}
 		gauge(m.waiting, float64(waiting))

@@ -56,6 +56,8 @@ type DataSet struct {
 	ChunkValues int
 	// Compare says how differences are found and treated.
 	Compare Compare
+	// Completeness says whether org units are registered as complete.
+	Completeness Completeness
 	// Operation is how the configuration file runs it; the console may say otherwise.
 	Operation Operation
 }
@@ -133,7 +135,7 @@ type Submitter struct {
 
 // Progress is how far a step has come.
 type Progress struct {
-	// Step is "fetch" or "send".
+	// Step is "fetch", "compare", "send" or "complete".
 	Step string
 	// Done is how many values are through, of Total; Total is 0 while nobody knows.
 	Done, Total int

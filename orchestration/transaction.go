@@ -232,6 +232,11 @@ func (t Telling) properties(c Conclusion) map[string]string {
 	} {
 		p[name] = strconv.Itoa(n)
 	}
+	if c := sub.Completeness; c != nil {
+		p["org_units_registered"] = strconv.Itoa(c.Registered)
+		p["org_units_registration_undone"] = strconv.Itoa(c.Undone)
+		p["org_units_registration_refused"] = strconv.Itoa(c.Refused)
+	}
 	for name, n := range map[string]int{
 		"values_unsent": counts.Unsent, "org_units_unknown": units.Unknown, "org_units_unsent": units.Unsent, "org_units_held": units.Held,
 		"org_units_dropped": units.Dropped,
@@ -281,7 +286,7 @@ func (t Telling) steps(ctx context.Context, c Conclusion) ([]openhim.Orchestrati
 	}
 	transformed := false
 	for i, calls := range c.Calls {
-		if calls.Step == sendStep && !transformed {
+		if (calls.Step == sendStep || calls.Step == completeStep) && !transformed {
 			s.transform()
 			transformed = true
 		}
@@ -618,7 +623,8 @@ func (s *story) settle(o *openhim.Orchestration, c ChunkReport) {
 
 // ofTheDay says whether a submission is told in the day's transaction.
 func ofTheDay(sub ledger.Submission) bool {
-	return sub.RequestedBy == BySchedule && sub.State == ledger.Unchanged && sub.Retries == 0 && !sub.DryRun
+	registered := sub.Completeness != nil && sub.Completeness.Registered+sub.Completeness.Undone > 0
+	return sub.RequestedBy == BySchedule && sub.State == ledger.Unchanged && sub.Retries == 0 && !sub.DryRun && !registered
 }
 
 // day gives the letter for the day on which a submission ended. Which submissions it tells is looked up at delivery.

@@ -227,7 +227,7 @@ func (n *Notices) waiting(ctx context.Context) (map[string]waits, error) {
 		return servers, err
 	}
 	const page = 500
-	filter := ledger.Filter{States: []ledger.State{ledger.Queued, ledger.Preparing, ledger.Ready, ledger.Sending}, Limit: page}
+	filter := ledger.Filter{States: []ledger.State{ledger.Queued, ledger.Preparing, ledger.Ready, ledger.Sending, ledger.Completing}, Limit: page}
 	for {
 		subs, err := n.Submitter.Ledger.Submissions(ctx, filter)
 		if err != nil {

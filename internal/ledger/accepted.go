@@ -115,8 +115,8 @@ func (l *Ledger) Tried(ctx context.Context, k Key) iter.Seq2[AcceptedPart, error
 }
 
 // Forget removes what DHIS2 accepted of a key, of these org units or of all where none is given: the next submission compares
-// them with what DHIS2 holds only. It says of how many org units something was forgotten. ErrState says that a submission of the
-// key is unfinished, which rests on them.
+// them with what DHIS2 holds only. That they were registered as complete is forgotten too, so that this is never undone. It says of how
+// many org units something was forgotten. ErrState says that a submission of the key is unfinished, which rests on them.
 func (l *Ledger) Forget(ctx context.Context, k Key, orgUnits ...string) (forgotten int, err error) {
 	err = l.write(ctx, "forget what DHIS2 accepted of "+k.name(), func(tx *sql.Tx) error {
 		series, err := knownSeries(ctx, tx, k)
@@ -133,10 +133,18 @@ func (l *Ledger) Forget(ctx context.Context, k Key, orgUnits ...string) (forgott
 			if err := tx.QueryRowContext(ctx, `SELECT count(DISTINCT org_unit) FROM ledger WHERE series = $1`, series).Scan(&forgotten); err != nil {
 				return err
 			}
-			_, err := tx.ExecContext(ctx, `DELETE FROM ledger WHERE series = $1`, series)
-			return err
+			for _, table := range []string{"registration", "ledger"} {
+				//nolint:gosec // the tables are those above
+				if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE series = $1`, series); err != nil {
+					return err
+				}
+			}
+			return nil
 		}
 		for _, orgUnit := range orgUnits {
+			if _, err := tx.ExecContext(ctx, `DELETE FROM registration WHERE series = $1 AND org_unit = $2`, series, orgUnit); err != nil {
+				return err
+			}
 			parts, err := affected(tx.ExecContext(ctx, `DELETE FROM ledger WHERE series = $1 AND org_unit = $2`, series, orgUnit))
 			if err != nil {
 				return err

@@ -137,7 +137,7 @@ func startAnew(ctx context.Context, tx *sql.Tx, s Submission) error {
 	}
 	_, err := tx.ExecContext(ctx, `UPDATE submission SET dialect = '', prepared_at = 0, parts = 0, fetched = 0, dropped = 0, quarantined = 0,
 		unchanged = 0, held = 0, accepted = 0, refused = 0, unknown = 0, unsent = 0, not_kept = 0, issues_total = 0, issues = NULL, facts = '{}',
-		approved_by = '', adds_up = 0, same_units = 0 WHERE number = $1`, s.number)
+		approved_by = '', adds_up = 0, same_units = 0, completeness = '' WHERE number = $1`, s.number)
 	return err
 }
 

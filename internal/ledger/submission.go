@@ -60,9 +60,11 @@ const (
 	Queued    State = "queued"
 	Preparing State = "preparing"
 	// Held waits for a person. It keeps its claim.
-	Held           State = "held"
-	Ready          State = "ready"
-	Sending        State = "sending"
+	Held    State = "held"
+	Ready   State = "ready"
+	Sending State = "sending"
+	// Completing: the values are through, and org units are registered as complete.
+	Completing     State = "completing"
 	Accepted       State = "accepted"
 	Unchanged      State = "unchanged"
 	PartlyAccepted State = "partly_accepted"
@@ -92,8 +94,10 @@ func (s State) follows() []State {
 		return []State{Queued, Preparing}
 	case Sending:
 		return []State{Ready, Sending}
+	case Completing:
+		return []State{Queued, Preparing, Sending, Completing}
 	default:
-		return []State{Queued, Preparing, Held, Ready, Sending}
+		return []State{Queued, Preparing, Held, Ready, Sending, Completing}
 	}
 }
 
@@ -145,6 +149,8 @@ type Submission struct {
 	ApprovedBy string
 	// AddsUp says that the values of several sources add up: what is sent is the sum.
 	AddsUp bool
+	// Completeness is what came of registering org units as complete; nil where it did not come to that.
+	Completeness *Completeness
 
 	told           string
 	number, series int
@@ -293,7 +299,7 @@ const submissionColumns = `SELECT s.number, s.series, s.id, r.dhis2, r.data_set,
 	s.asked_units, s.requested_by, s.dialect, s.reason, s.error, s.remedy, s.created_at, s.prepared_at, s.ended_at, s.cancelled_by,
 	s.waiting_for, s.waiting_since, s.thinned_at, s.parts, s.fetched, s.dropped, s.quarantined, s.unchanged, s.held, s.accepted,
 	s.refused, s.unknown, s.unsent, s.not_kept, s.unit_states, s.issues_total, s.facts, s.retries, s.told, s.mode,
-	s.approved_by, s.adds_up, s.same_units FROM submission s JOIN series r ON r.number = s.series `
+	s.approved_by, s.adds_up, s.same_units, s.completeness FROM submission s JOIN series r ON r.number = s.series `
 
 func submission(ctx context.Context, from querier, id string) (Submission, error) {
 	s, err := scanSubmission(from.QueryRowContext(ctx, submissionColumns+`WHERE s.id = $1`, id).Scan)
@@ -316,20 +322,23 @@ func brief(ctx context.Context, from querier, id string) (Submission, error) {
 
 func scanSubmission(scan func(...any) error) (Submission, error) {
 	var s Submission
-	var period, units, states string
+	var period, units, states, completeness string
 	var created, prepared, ended, waiting, thinned int64
 	c := &s.Counts
 	if err := scan(&s.number, &s.series, &s.ID, &s.DHIS2, &s.DataSet, &period, &s.CHT, &s.State, &s.DryRun, &s.AskedPeriod,
 		&units, &s.RequestedBy, &s.Dialect, &s.Reason, &s.Error, &s.Remedy, &created, &prepared, &ended, &s.CancelledBy,
 		&s.WaitingFor, &waiting, &thinned, &s.Parts, &c.Fetched, &c.Dropped, &c.Quarantined, &c.Unchanged, &c.Held, &c.Accepted,
 		&c.Refused, &c.Unknown, &c.Unsent, &s.NotKept, &states, &s.IssuesTotal, &s.Facts, &s.Retries, &s.told, &s.Mode,
-		&s.ApprovedBy, &s.AddsUp, &s.same); err != nil {
+		&s.ApprovedBy, &s.AddsUp, &s.same, &completeness); err != nil {
 		return s, err
 	}
 	s.CreatedAt, s.PreparedAt, s.EndedAt = timeOf(created), timeOf(prepared), timeOf(ended)
 	s.WaitingSince, s.ThinnedAt = timeOf(waiting), timeOf(thinned)
 	var err error
 	if s.Period, err = dhis2.ParsePeriod(period); err != nil {
+		return s, err
+	}
+	if s.Completeness, err = readCompleteness(completeness); err != nil {
 		return s, err
 	}
 	return s, errors.Join(json.Unmarshal([]byte(units), &s.OrgUnits), json.Unmarshal([]byte(states), &s.OrgUnitStates))
@@ -403,7 +412,7 @@ func (f Filter) where() (text string, args []any) {
 }
 
 // Advance takes a submission to an unfinished state, with the job that next adds. From the one that it is cut off in, a
-// step goes on: Preparing and Sending follow themselves, and what it waits for stays then, as a step that begins again has
+// step goes on: Preparing, Sending and Completing follow themselves, and what it waits for stays then, as a step that begins again has
 // got nowhere yet. ErrState says that the state does not follow.
 func (l *Ledger) Advance(ctx context.Context, id string, to State, next Next) error {
 	return l.write(ctx, fmt.Sprintf("take submission %s to %s", id, to), func(tx *sql.Tx) error {
@@ -455,6 +464,8 @@ type End struct {
 	Reason, Error, Remedy string
 	// Issues are added to those that it has.
 	Issues []issue.Issue
+	// Completeness is what came of registering org units as complete; nil where it did not come to that.
+	Completeness *Completeness
 }
 
 // Finish ends a submission and gives its claim back, with the job that next adds. ErrState says that it has ended already.
@@ -489,9 +500,13 @@ func (l *Ledger) end(ctx context.Context, tx *sql.Tx, s Submission, end End) err
 	if err != nil {
 		return err
 	}
+	completeness, err := writeCompleteness(end.Completeness)
+	if err != nil {
+		return err
+	}
 	_, err = tx.ExecContext(ctx, `UPDATE submission SET state = $1, reason = $2, error = $3, remedy = $4, unit_states = $5, ended_at = $6,
-		claim = NULL, waiting_for = '', waiting_since = 0 WHERE number = $7`,
-		end.State, end.Reason, cut(end.Error), cut(end.Remedy), string(text), l.now(), s.number)
+		claim = NULL, waiting_for = '', waiting_since = 0, completeness = $7 WHERE number = $8`,
+		end.State, end.Reason, cut(end.Error), cut(end.Remedy), string(text), l.now(), completeness, s.number)
 	return err
 }
 

@@ -104,8 +104,10 @@ func (l *Ledger) thinRest(ctx context.Context, keep Keep) error {
 		{`DELETE FROM outbox WHERE state <> $1 AND next_at < $2`, []any{letterWaiting, evidence}},
 		{`DELETE FROM schedule WHERE state = $1 AND due_at < $2`, []any{planDone, accepted}},
 		{`DELETE FROM ledger WHERE series IN (SELECT number FROM series WHERE accepted_at < $1)`, []any{accepted}},
+		{`DELETE FROM registration WHERE changed_at < $1`, []any{accepted}},
 		{`DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM submission WHERE series = series.number)
-			AND NOT EXISTS (SELECT 1 FROM ledger WHERE series = series.number) AND NOT EXISTS (SELECT 1 FROM schedule WHERE series = series.number)`, nil},
+			AND NOT EXISTS (SELECT 1 FROM ledger WHERE series = series.number)
+			AND NOT EXISTS (SELECT 1 FROM registration g WHERE g.series = series.number OR g.form = series.number) AND NOT EXISTS (SELECT 1 FROM schedule WHERE series = series.number)`, nil},
 	} {
 		err := l.write(ctx, "remove what is old", func(tx *sql.Tx) error {
 			_, err := tx.ExecContext(ctx, step.query, step.args...)

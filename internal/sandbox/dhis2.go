@@ -65,8 +65,10 @@ type DHIS2 struct {
 	locked    map[[2]string]bool
 	excepted  map[dhis2Exception]bool
 	completed map[dhis2Slice]*dhis2Completion
-	approved  map[dhis2Approval]dhis2Approved
-	tokens    map[string]*dhis2Token
+	// completionImports are the POSTs of registrations.
+	completionImports []DHIS2Import
+	approved          map[dhis2Approval]dhis2Approved
+	tokens            map[string]*dhis2Token
 	// logins counts the failed logins by user name; nil does not. lockOuts is how often an account was locked.
 	logins   map[string]dhis2Logins
 	lockOuts int

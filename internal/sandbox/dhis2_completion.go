@@ -21,6 +21,35 @@ type dhis2Completion struct {
 	completed bool
 }
 
+// DHIS2Completion is whether a data set is registered as complete. Combinations are always told, the default one too.
+type DHIS2Completion struct {
+	DataSet, Period, OrgUnit, AttributeOptionCombo string
+	StoredBy                                       string
+	Completed                                      bool
+}
+
+// Completions gives what is registered as complete, and as not complete any more, sorted.
+func (d *DHIS2) Completions() []DHIS2Completion {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := []DHIS2Completion{}
+	for slice, completion := range d.completed {
+		list = append(list, DHIS2Completion{slice.dataSet, slice.period, slice.orgUnit, slice.attribute, completion.storedBy, completion.completed})
+	}
+	slices.SortFunc(list, func(a, b DHIS2Completion) int {
+		return cmp.Or(cmp.Compare(a.DataSet, b.DataSet), cmp.Compare(a.Period, b.Period), cmp.Compare(a.OrgUnit, b.OrgUnit),
+			cmp.Compare(a.AttributeOptionCombo, b.AttributeOptionCombo))
+	})
+	return list
+}
+
+// CompletionImports gives the POSTs of registrations that reached the import, in their order.
+func (d *DHIS2) CompletionImports() []DHIS2Import {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.completionImports)
+}
+
 // importCompletions registers data sets as complete.
 func (d *DHIS2) importCompletions(w http.ResponseWriter, r *http.Request, user *DHIS2User) {
 	options, _ := readOptions(r.URL.Query())
@@ -40,6 +69,7 @@ func (d *DHIS2) importCompletions(w http.ResponseWriter, r *http.Request, user *
 		p.completeEach(body.get("completeDataSetRegistrations").items)
 	}
 	envelope := p.summary.envelope(d.version.legacy())
+	d.completionImports = append(d.completionImports, DHIS2Import{Raw: raw, Body: data, Query: r.URL.Query(), Status: envelope.HTTPStatusCode})
 	d.writeStreamed(w, envelope.HTTPStatusCode, envelope)
 }
 
