@@ -57,7 +57,7 @@ func TestDocumentDescribesEachField(t *testing.T) {
 		"Schedule": orchestration.Schedule{}, "ScheduledPart": orchestration.ScheduledPart{}, "ScheduledPeriod": orchestration.ScheduledPeriod{},
 		"Report": orchestration.Report{}, "ChunkReport": orchestration.ChunkReport{}, "OrgUnitResult": orchestration.OrgUnitResult{},
 		"OrgUnitCounts": orchestration.OrgUnitCounts{}, "RefusedCell": orchestration.RefusedCell{}, "RuleUse": orchestration.RuleUse{},
-		"Counts": ledger.Counts{}, "Issue": issue.Issue{},
+		"Counts": ledger.Counts{}, "Completeness": ledger.Completeness{}, "Issue": issue.Issue{},
 	} {
 		t.Run(name, func(t *testing.T) {
 			schema := schemas[name].Value

@@ -50,6 +50,8 @@ type summary struct {
 	IssuesTotal int                          `json:"issues_total"`
 	// Changes is left out where nothing was accepted before.
 	Changes *orchestration.Changes `json:"changes,omitempty"`
+	// Completeness is left out where org units were not registered as complete.
+	Completeness *ledger.Completeness `json:"completeness,omitempty"`
 }
 
 func (d *door) summaryOf(sub ledger.Submission) summary {
@@ -59,6 +61,7 @@ func (d *door) summaryOf(sub ledger.Submission) summary {
 		DryRun: r.DryRun, RequestedBy: r.RequestedBy, CreatedAt: r.CreatedAt, EndedAt: r.EndedAt, WaitingFor: r.WaitingFor,
 		WaitingSince: r.WaitingSince, CancelledBy: r.CancelledBy, Retries: r.Retries, ThinnedAt: r.ThinnedAt, Reason: r.Reason, Error: r.Error,
 		Remedy: r.Remedy, Counts: r.Counts, IssuesTotal: r.IssuesTotal, Mode: r.Mode, ApprovedBy: r.ApprovedBy, Changes: r.Changes,
+		Completeness: r.Completeness,
 	}
 	if sub.State.Ended() {
 		s.OrgUnits = &r.OrgUnits

@@ -119,7 +119,7 @@ func (c *completing) todo(ctx context.Context) (todo []ledger.Registration, err 
 func (c *completing) mayRegister(r ledger.Registration) bool {
 	switch r.State {
 	case "", ledger.Registering, ledger.Undoing, ledger.Undone, ledger.NotRegistered:
-		return r.Whole && !(r.Now && r.State == ledger.NotRegistered)
+		return r.Whole && (!r.Now || r.State != ledger.NotRegistered)
 	default:
 		return r.Whole && !r.Now && c.submission.Mode == ledger.ModeFull
 	}
@@ -128,7 +128,7 @@ func (c *completing) mayRegister(r ledger.Registration) bool {
 // mayUndo says that a registration of ours has lost its reason, and is not to stay.
 func (c *completing) mayUndo(r ledger.Registration) bool {
 	ours := r.State == ledger.Registered || r.State == ledger.Registering || r.State == ledger.Undoing
-	return ours && !r.Whole && c.who.set.Completeness.Undo && !(r.Now && r.Reason != "")
+	return ours && !r.Whole && c.who.set.Completeness.Undo && (!r.Now || r.Reason == "")
 }
 
 // look compares with what DHIS2 shows, and lines up what is left to be done.
@@ -273,7 +273,7 @@ func (c *completing) send(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := c.take(ctx, batch, o); err != nil {
+		if err := c.take(batch, o); err != nil {
 			return err
 		}
 	}
@@ -285,7 +285,7 @@ func (c *completing) send(ctx context.Context) error {
 const mostFailing = 3
 
 // take takes in what became of a request.
-func (c *completing) take(ctx context.Context, batch []ledger.Registration, o dhis2.RegistrationOutcome) error {
+func (c *completing) take(batch []ledger.Registration, o dhis2.RegistrationOutcome) error {
 	c.contacted("DHIS2 "+c.who.to.Name, errorOf(o.Failure))
 	switch {
 	case o.Failure != nil:

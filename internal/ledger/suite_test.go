@@ -68,6 +68,7 @@ func suite(t *testing.T, opened func(*testing.T, *clock) *Ledger) {
 		{"settings are kept", testSetting},
 		{"old evidence is thinned", testThin},
 		{"what was accepted can be forgotten", testForget},
+		{"org units are registered once, whatever their source", testRegistrations},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
