@@ -113,6 +113,7 @@ func (s *DataSet) complete(c *Config, mistakes *Error) {
 	}
 	checkOneOf(where+".completeness_notify", s.Notify, []string{"latest", "always", "never"}, mistakes)
 	checkOneOf(where+".empty_org_units", s.EmptyOrgUnits, []string{"drop", "send"}, mistakes)
+	checkOneOf(where+".checks", s.Checks, []string{"on", "off"}, mistakes)
 	checkOneOf(where+".zeros", s.Zeros, []string{"send", "drop"}, mistakes)
 	checkRange(where+".chunk_values", s.ChunkValues, 0, 12000, mistakes)
 	s.checkCompare(where, mistakes)

@@ -137,6 +137,7 @@ type DataSet struct {
 	Notify       string   `koanf:"completeness_notify" default:"latest" doc:"Whether DHIS2 notifies people that an org unit is complete: latest, of the month that closed last only; always; or never." example:"never"`
 	ChunkValues  int      `koanf:"chunk_values" default:"0" doc:"How many values go in one request: at most 12000 up to DHIS2 2.42, 4000 from 2.43 on. 0 is 5000 and 2000." example:"1000"`
 
+	Checks         string            `koanf:"checks" default:"on" doc:"Whether values are checked against DHIS2's metadata before they are sent, so that what DHIS2 would refuse stays behind with its reason: on; or off, which leaves all judging to DHIS2." example:"off"`
 	Compare        string            `koanf:"compare" default:"server" doc:"What the CHT's values are compared with, so that only differences go: server, what DHIS2 holds and what it accepted before; or ledger, what it accepted only, without reading it." example:"ledger"`
 	EditedInDHIS2  string            `koanf:"edited_in_dhis2" default:"keep" doc:"What to do with a value that somebody changed in DHIS2: keep it and list it, overwrite it, or hold the submission until a person approves." example:"hold"`
 	VanishedCells  string            `koanf:"vanished_cells" default:"keep" doc:"What to do with a value that DHIS2 accepted and the CHT does not give any more, in an org unit that it still gives: keep, zero or delete." example:"zero"`

@@ -247,7 +247,7 @@ func dataSet(set config.DataSet) (orchestration.DataSet, error) {
 		return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.live_from: %v", where, err)}}
 	}
 	return orchestration.DataSet{
-		ID: set.ID, Title: set.Title, CHT: set.CHT, DHIS2: set.DHIS2, FirstPeriod: first, Rules: rules, ChunkValues: set.ChunkValues,
+		ID: set.ID, Title: set.Title, CHT: set.CHT, DHIS2: set.DHIS2, FirstPeriod: first, Rules: rules, ChunkValues: set.ChunkValues, Unchecked: set.Checks == "off",
 		Compare: compare,
 		Completeness: orchestration.Completeness{
 			WhenAccepted: set.Completeness == "when_accepted", Undo: set.UndoComplete, Notify: orchestration.NotifyPolicy(set.Notify),

@@ -122,7 +122,7 @@ func headline(r orchestration.Report) string {
 func (a *app) tellBehind(to io.Writer, r orchestration.Report) {
 	refused := group(r.Refused, func(c orchestration.RefusedCell) finding {
 		f := finding{code: c.Code, example: place(c.OrgUnit, c.DataElement), said: c.Reason, remedy: c.Remedy, count: 1}
-		if dhis2.RefusesAll(c.Code) {
+		if dhis2.CodeOf(c.Code).WholeSet {
 			f.example = "the request was refused as a whole"
 		}
 		return f

@@ -136,9 +136,11 @@ type sending struct {
 	// long at least.
 	unknown, open int
 	longest       time.Duration
-	last          *dhis2.Error
-	done, total   int
-	moved         bool
+	// denied are the combos to whose options the account may not write, as DHIS2 has said of each by itself.
+	denied      map[combos]dhis2.Refusal
+	last        *dhis2.Error
+	done, total int
+	moved       bool
 }
 
 // lineUp makes the queue of what is stored: first the chunks whose fate is open, then what was never sent, and at the end the
@@ -173,6 +175,8 @@ const (
 	goOn afterwards = iota
 	// anew: in smaller requests.
 	anew
+	// narrower: without what is at fault for that DHIS2 refused all of it.
+	narrower
 	// later: nothing more now.
 	later
 	// stop: nothing more of this submission.
@@ -212,6 +216,10 @@ func (s *sending) run(ctx context.Context) ended {
 		}
 		ahead = s.lookAhead(ctx, line, last)
 		sent := s.send(ctx, current.chunk, current.text)
+		if sent.end.err == nil && sent.end.after == narrower {
+			<-ahead.done // one writer at a time
+			sent = s.narrow(ctx, sent)
+		}
 		if last = &sent; sent.end.err == nil && sent.end.after == goOn {
 			if sent.end.err = s.goesOn(ctx); sent.end.err == nil {
 				continue
@@ -439,6 +447,13 @@ type answered struct {
 	chunk  ledger.Chunk
 	answer ledger.Answer
 	end    ended
+	// calls are those of the attempt, where it came to one.
+	calls *evidence
+}
+
+// unsent is a recorded chunk that did not go, and stays as it is.
+func unsent(chunk ledger.Chunk, end ended) answered {
+	return answered{chunk: chunk, answer: ledger.Answer{Outcome: dhis2.Outcome{State: dhis2.Unsent}}, end: end}
 }
 
 // send sends a recorded chunk once, with the few short tries of the client.
@@ -447,9 +462,9 @@ func (s *sending) send(ctx context.Context, chunk ledger.Chunk, text dhis2.Packe
 	started := time.Now()
 	o, err := s.who.to.Client.Import(calls.call(ctx, ""), s.dialect, text, dhis2.Options{DryRun: s.submission.DryRun})
 	if err != nil { // it was stopped before anything left
-		return answered{chunk, ledger.Answer{Outcome: dhis2.Outcome{State: dhis2.Unsent}}, ended{err: err}}
+		return unsent(chunk, ended{err: err})
 	}
-	sent := answered{chunk: chunk, answer: ledger.Answer{Outcome: o.After(chunk.Tried), Exchanges: calls.json()}}
+	sent := answered{chunk: chunk, answer: ledger.Answer{Outcome: o.After(chunk.Tried), Exchanges: calls.json()}, calls: calls}
 	sent.end = s.decide(ctx, chunk, text.Chunk, &sent.answer)
 	s.tell(chunk, sent.answer.Outcome, time.Since(started))
 	return sent
@@ -482,9 +497,10 @@ func (s *sending) decide(ctx context.Context, chunk ledger.Chunk, sent dhis2.Chu
 	switch {
 	case o.Next == dhis2.GoOn:
 		s.sizer.grow()
-		s.unknown, s.moved = 0, true
-		s.done += chunk.Size
-		return ended{after: goOn}
+		return s.settle(chunk)
+	case o.Next == dhis2.Narrow, o.Next == dhis2.Search:
+		answer.Split = true // nothing of it is stored, and in one way or another it goes again
+		return ended{after: narrower}
 	case o.Next == dhis2.StopDataSet:
 		return ended{after: stop, failure: &failure{state: ledger.Refused, reason: NothingAccepted, text: refusedText(*o), remedy: refusedRemedy(*o)}}
 	case o.Next == dhis2.StopRun:
@@ -510,6 +526,13 @@ func (s *sending) decide(ctx context.Context, chunk ledger.Chunk, sent dhis2.Chu
 		return ended{after: goOn}
 	}
 	return ended{after: later}
+}
+
+// settle counts a chunk whose fate is decided.
+func (s *sending) settle(chunk ledger.Chunk) ended {
+	s.unknown, s.moved = 0, true
+	s.done += chunk.Size + len(chunk.SetAside)
+	return ended{after: goOn}
 }
 
 func refusedText(o dhis2.Outcome) string {

@@ -54,6 +54,8 @@ type DataSet struct {
 	Rules       mapping.Rules
 	// ChunkValues is how many values go in one request; 0 leaves it to the dialect.
 	ChunkValues int
+	// Unchecked leaves all judging of values to DHIS2.
+	Unchecked bool
 	// Compare says how differences are found and treated.
 	Compare Compare
 	// Completeness says whether org units are registered as complete.

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/exchange"
@@ -268,6 +269,9 @@ type story struct {
 	// tries counts the attempts of each call.
 	tries map[string]int
 	list  []openhim.Orchestration
+	// narrowed counts the requests that were refused and narrowed down; more says where in the list those stand together that
+	// are too many to be told one by one.
+	narrowed, more int
 }
 
 // refusals are why DHIS2 refused values of a chunk, in its words, by their code.
@@ -561,6 +565,9 @@ func (s *story) send(place int, calls StepCalls) {
 	c, known := s.chunks[calls.Chunk]
 	name, chunk := s.sendName(calls.Chunk), "chunk "+strconv.Itoa(calls.Chunk)
 	final := known && s.last[calls.Chunk] == place
+	if final && s.fold(c) {
+		return
+	}
 	if len(calls.Calls) == 0 {
 		o := s.leftOut(s.attempt(name, chunk, 0), sendStep, c.SentAt)
 		if c.AnsweredAt != nil {
@@ -572,17 +579,59 @@ func (s *story) send(place int, calls StepCalls) {
 		s.add(o)
 		return
 	}
-	for i, call := range calls.Calls {
+	sends := slices.DeleteFunc(slices.Clone(calls.Calls), func(c Call) bool { return c.Name != "" })
+	for i, call := range sends {
 		o := openhim.OrchestrationOf(s.attempt(name, chunk, call.Exchange.LeftOut), call.Exchange)
 		o.Group = sendStep
 		switch {
-		case final && i == len(calls.Calls)-1:
+		case final && i == len(sends)-1:
 			s.settle(&o, c)
 		case o.Error == nil:
 			o.Error = &openhim.Failure{Message: answeredText(call.Exchange.Status) + ", and went again"}
 		}
 		s.add(o)
 	}
+	for _, call := range calls.Calls { // what was asked after it
+		if call.Name != "" {
+			o := openhim.OrchestrationOf(call.Name, call.Exchange)
+			o.Group = sendStep
+			s.add(o)
+		}
+	}
+}
+
+// mostNarrowed is how many refused requests that were narrowed down are told one by one.
+const mostNarrowed = 20
+
+// narrowing says in a line for what a chunk was narrowed down; ok is false where it was not.
+func narrowing(c ChunkReport) (line string, ok bool) {
+	if c.State != ledger.ChunkSplit || !strings.HasPrefix(c.Failure, refusedFor) {
+		return "", false
+	}
+	line, _, _ = strings.Cut(c.Failure, ": ")
+	return line, true
+}
+
+// fold puts a request that was narrowed down with others of the kind, where there are too many of them to be told one by one.
+// What was refused at last is told with the requests that went without it.
+func (s *story) fold(c ChunkReport) bool {
+	line, narrowed := narrowing(c)
+	if !narrowed {
+		return false
+	}
+	if s.narrowed++; s.narrowed <= mostNarrowed {
+		return false
+	}
+	if s.more == 0 {
+		s.add(openhim.Orchestration{Group: sendStep, Request: &openhim.Request{Timestamp: openhim.At(c.SentAt)}, Response: &openhim.Response{}})
+		s.more = len(s.list)
+	}
+	o := &s.list[s.more-1]
+	o.Name = fmt.Sprintf("%d %s refused and narrowed down", s.more, counted(s.narrowed-mostNarrowed, "more request"))
+	if o.Error = (&openhim.Failure{Message: "the last one: " + line}); c.AnsweredAt != nil {
+		o.Response.Timestamp = openhim.At(*c.AnsweredAt)
+	}
+	return true
 }
 
 // sendName names the sending of a chunk by its place in the content. A part of the content is an org unit, or what one has
@@ -597,6 +646,9 @@ func (s *story) sendName(number int) string {
 		noun = "part"
 	}
 	of := openhim.Number(s.Submission.Parts)
+	if line, narrowed := narrowing(c); narrowed {
+		of += ": " + line
+	}
 	if c.LastOrgUnit <= c.FirstOrgUnit {
 		return fmt.Sprintf("Send %s %s of %s", noun, openhim.Number(c.FirstOrgUnit), of)
 	}
@@ -614,6 +666,9 @@ func (s *story) settle(o *openhim.Orchestration, c ChunkReport) {
 	case ledger.ChunkPartlyAccepted, ledger.ChunkRefused:
 		why = fmt.Sprintf("DHIS2 refused %s of %s%s", openhim.Number(c.Refused), counted(c.Accepted+c.Refused, "value"), s.refused[c.Chunk])
 	case ledger.ChunkSplit:
+		if _, narrowed := narrowing(c); narrowed {
+			break
+		}
 		why = cmp.Or(why, "it was too much for one request") + "; its values go in smaller ones"
 	default:
 		why = cmp.Or(why, "what became of it is not known")

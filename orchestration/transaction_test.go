@@ -499,3 +499,36 @@ func TestTheAnswerIsSmallAndWhole(t *testing.T) {
 		t.Errorf("%d bytes, %d issues: %v", len(body), len(read.Issues), err)
 	}
 }
+
+func TestRefusedRequestsThatWereNarrowedDownAreToldAsSuch(t *testing.T) {
+	c := chunked(60)
+	for i := range c.Report.Chunks[:50] {
+		chunk := &c.Report.Chunks[i]
+		chunk.FirstOrgUnit, chunk.LastOrgUnit = 1, 1200
+		chunk.State, chunk.Accepted = ledger.ChunkSplit, 0
+		chunk.Failure = fmt.Sprintf("refused for org unit OuClosed%03d (E8031), without it: Untimely data entry for org unit OuClosed%03d: `[202609]`", i, i)
+	}
+	c.Calls[1].Calls = append(c.Calls[1].Calls, try("Ask DHIS2, storing nothing, whether it takes 12 values", "POST https://dhis2.example.org/api/dataValueSets?dryRun=true", "{}", 409, "{}"))
+	list, bodies := letters(t, telling(nil), c)
+	steps := bodies[0].Transaction.Orchestrations
+	got := names(bodies[0].Transaction)
+	for _, want := range []string{
+		"7 Send org units 1 to 1,200 of 1,200: refused for org unit OuClosed000 (E8031), without it\n",
+		"8 Ask DHIS2, storing nothing, whether it takes 12 values\n",
+		"27 Send org units 1 to 1,200 of 1,200: refused for org unit OuClosed019 (E8031), without it\n",
+		"28 30 more requests refused and narrowed down\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in:\n%s", want, got)
+		}
+	}
+	if len(steps) > 40 || len(list[0].Body) > 1_000_000 {
+		t.Errorf("%d orchestrations, %d bytes", len(steps), len(list[0].Body))
+	}
+	if o := steps[6]; o.Error == nil || !strings.HasPrefix(o.Error.Message, "refused for org unit OuClosed000 (E8031), without it: Untimely") {
+		t.Errorf("%+v", o.Error)
+	}
+	if o := steps[27]; o.Error == nil || o.Error.Message != "the last one: refused for org unit OuClosed049 (E8031), without it" {
+		t.Errorf("%+v", o.Error)
+	}
+}

@@ -1,7 +1,5 @@
 package dhis2
 
-import "strings"
-
 // Class says whose turn it is when DHIS2 refuses with a code.
 type Class string
 
@@ -46,12 +44,6 @@ const (
 	remedyOpen      = "the org unit was not open in that period: correct its opening or closing date in DHIS2, or leave it out with exclude_org_units"
 	remedyPeriod    = "the data set has another period type in DHIS2"
 )
-
-// RefusesAll says whether a code is one for which 2.43 and later refuse a request as a whole: of the cells refused with it
-// only those that the message names are at fault.
-func RefusesAll(code string) bool {
-	return strings.HasPrefix(code, "E80") || strings.HasPrefix(code, "E81") && !strings.HasPrefix(code, "E812") || code == "E8126" || code == "E8127" || code == "E8128"
-}
 
 // Locks says whether a code is one for which DHIS2 takes nothing of a period, or of an approved part of it, now.
 func Locks(code string) bool {

@@ -37,6 +37,12 @@ const (
 	Again Next = "again"
 	// Smaller: the same values in smaller requests, after the wait; one that cannot be made smaller goes again.
 	Smaller Next = "smaller"
+	// Narrow: nothing of the request is stored, the refused values alone are at fault, as far as the answer tells, and the
+	// others may go without them.
+	Narrow Next = "narrow"
+	// Search: nothing of the request is stored, and the answer does not tell for which of its values; all of them stand among
+	// the refused ones.
+	Search Next = "search"
 	// StopDataSet: no other request of this data set and period will fare better.
 	StopDataSet Next = "stop_data_set"
 	// StopRun: no other request to this server will fare better, and asking on may lock the account.
@@ -181,6 +187,12 @@ func (o Outcome) After(tried bool) Outcome {
 	return o
 }
 
+// AsWhole says whether a request was refused whole, for whatever it may be, and not because each of its values is wrong in
+// itself.
+func (o Outcome) AsWhole() bool {
+	return o.State == StateRefused && (o.Next != GoOn || len(o.Refused) > 0 && !ofValue(o.Refused[0].Code))
+}
+
 // Final is an outcome for a chunk that cannot be made smaller and was too large all the same.
 func (o Outcome) Final(c Chunk) Outcome {
 	return Try{Period: c.Period, Values: c.Values}.refuse(o.Failure)
@@ -216,6 +228,9 @@ func (t Try) judgeSummary(s ImportSummary) Outcome {
 		}
 		if n := s.ImportCount; n.Imported+n.Updated+n.Deleted > 0 {
 			return t.unknown(fmt.Sprintf("DHIS2 reports an error, and that it stored %d values", n.Imported+n.Updated+n.Deleted))
+		}
+		if t.Dialect == SetBased {
+			return t.judgeGroup(s)
 		}
 		o := t.refused(s, allOf(t.Values))
 		o.State = StateRefused

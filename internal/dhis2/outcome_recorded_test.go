@@ -67,7 +67,7 @@ func TestJudgeRecordedImports(t *testing.T) {
 			var lines strings.Builder
 			for _, r := range recordings(t, version) {
 				o := r.judge(t, dialect)
-				if got := o.Accepted + len(o.Refused); o.State != Unknown && o.State != Unsent && got != len(r.Values) {
+				if got := o.Accepted + len(o.Refused); o.State != Unknown && o.State != Unsent && o.Next != Narrow && got != len(r.Values) {
 					t.Errorf("%s: %d values were sent, and %d have an outcome", r.Name, len(r.Values), got)
 				}
 				fmt.Fprintln(&lines, o.line(r))

@@ -22,6 +22,14 @@ type Conflict struct {
 	ErrorCode string `json:"errorCode"`
 	Property  string `json:"property"`
 	Indexes   []int  `json:"indexes"`
+	// Objects has, from 2.43 on, what was put into the text, all of it in one text under "args".
+	Objects any `json:"objects"`
+}
+
+func (c Conflict) args() string {
+	objects, _ := c.Objects.(map[string]any)
+	args, _ := objects["args"].(string)
+	return args
 }
 
 // ImportSummary is what DHIS2 tells of an import.

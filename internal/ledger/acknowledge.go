@@ -96,6 +96,8 @@ func (b *booking) book(ctx context.Context) error {
 	switch {
 	case b.answer.Split:
 		b.state = ChunkSplit
+	case b.state == ChunkAccepted && len(b.chunk.SetAside) > 0: // of what it was to bring in
+		b.state = ChunkPartlyAccepted
 	case b.tried && b.state == ChunkUnsent: // a request that did not arrive does not undo one that may have
 		b.state = ChunkUnknown
 	}

@@ -58,6 +58,9 @@ func (p *dhis2Post) importGroup() *failure {
 // importDecoded checks the group and stores it.
 func (g *groupImport) importDecoded() {
 	wrong := g.findSet()
+	if g.fault == RefusesGroup {
+		wrong = groupConflict("E8999", "", "Data entry is not possible")
+	}
 	for _, check := range []func() *dhis2Conflict{g.checkAccess, g.checkKeys, g.checkPlacesInTime, g.checkTime, g.checkTwice} {
 		if wrong != nil {
 			break

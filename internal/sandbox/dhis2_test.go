@@ -169,6 +169,7 @@ func TestDHIS2DatabaseFails(t *testing.T) {
 		{"2.42.5.2", WriteFails, dhis2Answer{409, "ERROR", dhis2Count{}, nil, []int{}}, 1},
 		{"2.42.5.2", NewPeriodRace, dhis2Answer{409, "WARNING", dhis2Count{Ignored: 2}, []string{"E7611"}, []int{0, 1}}, 0},
 		{"2.43.1", WriteFails, dhis2Answer{200, "SUCCESS", dhis2Count{Ignored: 2}, nil, []int{}}, 0},
+		{"2.43.1", RefusesGroup, dhis2Answer{409, "ERROR", dhis2Count{}, []string{"E8999"}, []int{0, 1}}, 0},
 		{"2.43.1", NewPeriodRace, dhis2Answer{200, "SUCCESS", dhis2Count{Ignored: 2}, nil, []int{}}, 0},
 	}
 	for _, test := range tests {

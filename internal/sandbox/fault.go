@@ -46,6 +46,8 @@ const (
 	// NewPeriodRace is DHIS2 meeting two first requests of a new period: up to 2.42 E7611 for every value, 2.43 answers
 	// success and has stored nothing.
 	NewPeriodRace FaultKind = "new_period_race"
+	// RefusesGroup is DHIS2 from 2.43 on refusing all of a request for a reason of which it says nothing but a code.
+	RefusesGroup FaultKind = "refuses_group"
 )
 
 // Fault is one misbehaviour on demand.
@@ -141,7 +143,7 @@ func (f *countedFault) selects(r *http.Request) bool {
 		return false
 	}
 	switch f.Kind {
-	case WriteFails, NewPeriodRace:
+	case WriteFails, NewPeriodRace, RefusesGroup:
 		return r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/dataValueSets")
 	case TooLarge:
 		return bodySize(r) > f.Size
