@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +22,11 @@ type Settings struct {
 	MonthStartDate int
 	// NepaliMonths means that the CHT counts in months of the Nepali calendar (5.3 and later).
 	NepaliMonths bool
+	// Exporters are the roles that have the permission can_export_all. From CHT 5.2.0 on one that is not among Roles grants
+	// nothing.
+	Exporters, Roles []string
+	// HalfExporters are the roles that have can_export_dhis, which is not enough in any version.
+	HalfExporters []string
 }
 
 // Target is one CHT target that feeds a DHIS2 data element.
@@ -47,7 +53,9 @@ type settingsDocument struct {
 	DataSets []struct {
 		ID string `json:"id"`
 	} `json:"dhis_data_sets"`
-	Tasks struct {
+	Roles       json.RawMessage `json:"roles"`
+	Permissions json.RawMessage `json:"permissions"`
+	Tasks       struct {
 		Targets struct {
 			Items []struct {
 				ID   string          `json:"id"`
@@ -90,6 +98,8 @@ func (d *settingsDocument) settings() *Settings {
 	for _, set := range d.DataSets {
 		s.DataSets = append(s.DataSets, set.ID)
 	}
+	s.Roles = keysOf(d.Roles)
+	s.Exporters, s.HalfExporters = rolesWith(d.Permissions, "can_export_all"), rolesWith(d.Permissions, "can_export_dhis")
 	// People write the day as a number or as a text; the CHT takes both, and the first for what is neither.
 	for _, day := range []json.RawMessage{d.UHC.VisitCount.MonthStartDate, d.UHC.MonthStartDate} {
 		if n, err := strconv.Atoi(strings.Trim(string(day), `"`)); err == nil && n >= 1 && n <= 31 {
@@ -115,6 +125,22 @@ func (d *settingsDocument) settings() *Settings {
 		}
 	}
 	return s
+}
+
+// keysOf gives the names in an object, in their order; none of what is no object.
+func keysOf(raw json.RawMessage) []string {
+	var object map[string]json.RawMessage
+	_ = json.Unmarshal(raw, &object)
+	return slices.Sorted(maps.Keys(object))
+}
+
+// rolesWith gives the roles that have a permission; none where the permissions are not as they should be.
+func rolesWith(raw json.RawMessage, permission string) []string {
+	var permissions map[string]json.RawMessage
+	var roles []string
+	_ = json.Unmarshal(raw, &permissions)
+	_ = json.Unmarshal(permissions[permission], &roles)
+	return roles
 }
 
 // Check makes sure that the CHT knows the data set and counts in months that can be sent.

@@ -23,6 +23,8 @@ func TestSettingsReadWhatARealServerSent(t *testing.T) {
 	want := &Settings{
 		DataSets:       []string{"DsMchMonth1", "DsMalariaM1", "DsNoElement"},
 		MonthStartDate: 1,
+		Exporters:      []string{"integration"}, HalfExporters: []string{"integration", "dhis_only"},
+		Roles: []string{"chw", "chw_supervisor", "data_entry", "dhis_only", "integration", "national_admin"},
 		Targets: []Target{
 			{ID: "births-this-month", DataSet: "DsMchMonth1", DataElement: "DeBirths001"},
 			{ID: "deaths-this-month", DataElement: "DeDeaths001"},

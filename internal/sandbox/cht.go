@@ -206,10 +206,13 @@ func (c *CHT) serve(w http.ResponseWriter, r *http.Request) {
 
 // serveMember answers what any logged-in user may read.
 func (c *CHT) serveMember(w http.ResponseWriter, r *http.Request) {
-	if c.loggedIn(w, r) == nil {
+	user := c.loggedIn(w, r)
+	if user == nil {
 		return
 	}
 	switch r.URL.Path {
+	case orgUnitView:
+		c.serveOrgUnits(w, r, user)
 	case "/api/deploy-info":
 		sendJSON(w, r, struct {
 			Namespace   string `json:"namespace"`
