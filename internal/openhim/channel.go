@@ -1,9 +1,13 @@
 package openhim
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -35,6 +39,79 @@ type Channel struct {
 	AutoRetryMinutes *int   `json:"autoRetryPeriodMinutes,omitempty"`
 	AutoRetryMax     int    `json:"autoRetryMaxAttempts,omitempty"`
 	MaxBodyAgeDays   *int   `json:"maxBodyAgeDays,omitempty"`
+}
+
+// ChannelID looks a channel up by its name. An Error of kind Unknown says that there is none, or none that this account
+// sees.
+func (c *Client) ChannelID(ctx context.Context, name string) (string, error) {
+	found, err := c.findChannel(ctx, name)
+	return found.id, err
+}
+
+// Channel reads a channel by its name, as people have left it. The error is as that of ChannelID.
+func (c *Client) Channel(ctx context.Context, name string) (Channel, error) {
+	found, err := c.findChannel(ctx, name)
+	if err != nil {
+		return Channel{}, err
+	}
+	channel := Channel{RequestBody: true, ResponseBody: true} // what OpenHIM reads where nothing is said
+	if err := json.Unmarshal(found.raw, &channel); err != nil {
+		return Channel{}, &Error{Doing: "read channel " + strconv.Quote(name), Kind: Unusable, What: "it has another form than expected: " + err.Error(), Remedy: "look at the channel in OpenHIM's console"}
+	}
+	return channel, nil
+}
+
+// foundChannel is a channel as OpenHIM gives it.
+type foundChannel struct {
+	id  string
+	raw json.RawMessage
+}
+
+func (c *Client) findChannel(ctx context.Context, name string) (foundChannel, error) {
+	doing := fmt.Sprintf("look up channel %q in OpenHIM", name)
+	a, err := c.do(ctx, call{doing: doing, method: http.MethodGet, path: "/channels"})
+	if err != nil {
+		return foundChannel{}, err
+	}
+	if a.status != http.StatusOK {
+		return foundChannel{}, statusError(doing, a)
+	}
+	var channels []json.RawMessage
+	if err := decode(a, &channels); err != nil {
+		return foundChannel{}, under(doing, err)
+	}
+	for _, raw := range channels { // nothing but the names has to be as expected
+		var one struct {
+			ID   string `json:"_id"`
+			Name string `json:"name"`
+		}
+		if json.Unmarshal(raw, &one) == nil && one.Name == name {
+			return foundChannel{one.ID, raw}, nil
+		}
+	}
+	return foundChannel{}, &Error{
+		Doing: doing, Kind: Unknown, What: "OpenHIM shows no channel of this name",
+		Remedy: "install it on the mediator's page in OpenHIM's console, and give the account the permission channel-view-all",
+	}
+}
+
+// Faults tells why a channel of OpenHIM's brings no request to the mediator, or loses it.
+func (c Channel) Faults() (faults []string) {
+	primary := slices.ContainsFunc(c.Routes, func(route Endpoint) bool { return route.Primary && route.Status != "disabled" })
+	for _, found := range []struct {
+		is   bool
+		text string
+	}{
+		{c.Status != "" && c.Status != "enabled", "it is " + c.Status},
+		{!primary, "it has no primary route that is switched on, so that it leads nowhere"},
+		{!slices.Contains(c.Methods, http.MethodPost), "it lets no POST through, with which a submission is asked for"},
+		{!c.RequestBody, "it keeps no request body, so that no POST can be run again"},
+	} {
+		if found.is {
+			faults = append(faults, found.text)
+		}
+	}
+	return faults
 }
 
 // maxTimeout is the longest time that OpenHIM lets a route take.

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -296,37 +295,4 @@ func texts(object []byte) (map[string]string, error) {
 		read[name] = text
 	}
 	return read, nil
-}
-
-// ChannelID looks a channel up by its name. An Error of kind Unknown says that there is none, or none that this account
-// sees.
-func (c *Client) ChannelID(ctx context.Context, name string) (string, error) {
-	doing := fmt.Sprintf("look up channel %q in OpenHIM", name)
-	a, err := c.do(ctx, call{doing: doing, method: http.MethodGet, path: "/channels"})
-	if err != nil {
-		return "", err
-	}
-	if a.status != http.StatusOK {
-		return "", statusError(doing, a)
-	}
-	var channels []struct {
-		ID   string `json:"_id"`
-		Name string `json:"name"`
-	}
-	if err := decode(a, &channels); err != nil {
-		return "", under(doing, err)
-	}
-	i := slices.IndexFunc(channels, func(one struct {
-		ID   string `json:"_id"`
-		Name string `json:"name"`
-	}) bool {
-		return one.Name == name
-	})
-	if i < 0 {
-		return "", &Error{
-			Doing: doing, Kind: Unknown, What: "OpenHIM shows no channel of this name",
-			Remedy: "install it on the mediator's page in OpenHIM's console, and give the account the permission channel-view-all",
-		}
-	}
-	return channels[i].ID, nil
 }

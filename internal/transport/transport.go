@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
@@ -59,6 +60,9 @@ type Client struct {
 	http    *http.Client
 	breaker *gobreaker.CircuitBreaker[struct{}]
 	config  Config
+
+	peerMu sync.Mutex
+	peer   Peer
 }
 
 const (
@@ -217,7 +221,9 @@ func (c *Client) try(network http.RoundTripper, request *http.Request) (*http.Re
 		return nil, unready
 	}
 	deadline, _ := request.Context().Deadline()
+	began := time.Now()
 	response, err := c.guarded(network, request)
+	c.see(response, began, err)
 	if err != nil {
 		record.End(describe(lateOr(deadline, err)))
 		return nil, err
