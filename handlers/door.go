@@ -24,7 +24,7 @@ import (
 	"github.com/cht-dhis2/mediator/orchestration"
 )
 
-// Config says what is behind the door, and who may come in. Submitter (with a Ledger), Poll, Schedule and Ready are
+// Config says what is behind the door, and who may come in. Submitter (with a Ledger), Poll, Schedule, Ready and Examine are
 // required.
 type Config struct {
 	Submitter *orchestration.Submitter
@@ -32,6 +32,8 @@ type Config struct {
 	Poll     func(ctx context.Context, by string) ([]ledger.Submission, error)
 	Schedule func(ctx context.Context) (orchestration.Schedule, error)
 	Ready    func(ctx context.Context) orchestration.Readiness
+	// Examine asks everybody whether a submission would go well, or tells what was found a moment ago.
+	Examine func(ctx context.Context) (orchestration.Examination, error)
 	// Callers may call. Without any, and without Open, the door is closed but for liveness, /healthz and /readyz.
 	Callers []Caller
 	// Open lets everybody in.
@@ -70,7 +72,9 @@ type door struct {
 	began time.Time
 	// places are taken by requests that are worked, plans by those that read a month.
 	places, plans chan struct{}
-	health        health
+	// examinations are taken by those who wait for one.
+	examinations chan struct{}
+	health       health
 
 	mu sync.Mutex
 	// unreadable are the callers whose secret could not be read when it was last wanted, and why.
@@ -102,8 +106,8 @@ func (d *door) tellLimit(of string, places chan struct{}) {
 }
 
 func newDoor(c Config) (*door, error) {
-	if c.Submitter == nil || c.Submitter.Ledger == nil || c.Poll == nil || c.Schedule == nil || c.Ready == nil {
-		return nil, errors.New("the HTTP door lacks the submitter with its store, the poll, the schedule or the readiness")
+	if c.Submitter == nil || c.Submitter.Ledger == nil || c.Poll == nil || c.Schedule == nil || c.Ready == nil || c.Examine == nil {
+		return nil, errors.New("the HTTP door lacks the submitter with its store, the poll, the schedule, the readiness or the examination")
 	}
 	callers := c.Callers
 	if c.MetricsCaller != nil {
@@ -124,6 +128,7 @@ func newDoor(c Config) (*door, error) {
 	}
 	return &door{
 		Config: c, began: c.Now(), places: make(chan struct{}, cmp.Or(c.Requests, usualRequests)), plans: make(chan struct{}, cmp.Or(c.Previews, usualPreviews)), unreadable: map[*Caller]string{},
+		examinations: make(chan struct{}, mostExaminations),
 	}, nil
 }
 
@@ -164,6 +169,7 @@ func (d *door) routes() *gin.Engine {
 	read(inside, "/preview", d.preview)
 	read(inside, "/data-value-sets", d.dataValueSet)
 	read(inside, "/schedule", d.schedule)
+	read(inside, "/readiness", d.examination)
 	return engine
 }
 

@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 	openapi3filter.RegisterBodyDecoder(openhim.EnvelopeType, openapi3filter.JSONBodyDecoder)
 	openapi3filter.RegisterBodyDecoder("text/csv", plainBody) // what stands in a file is for the tests of the file
 	openapi3filter.RegisterBodyDecoder("text/plain", plainBody)
+	openapi3filter.RegisterBodyDecoder("text/html", plainBody)
 	goleak.VerifyTestMain(m)
 }
 
@@ -185,6 +186,7 @@ func newBench(t *testing.T, queue int, change func(*Config)) *bench {
 		Ready: func(context.Context) orchestration.Readiness {
 			return orchestration.Readiness{Ready: true, Role: "working", Checks: []orchestration.Check{{Name: "store", State: "ok"}}}
 		},
+		Examine: orchestration.NewExaminer(s).Recent,
 		Callers: []Caller{{Name: "router", Username: username, Password: always(password)}, {Name: "app", Token: always(token)}},
 	}
 	if change != nil {

@@ -54,6 +54,7 @@ func TestDocumentDescribesEachField(t *testing.T) {
 	for name, of := range map[string]any{
 		"Summary": summary{}, "SubmissionList": submissionList{}, "Polled": polled{}, "OrgUnitList": orgUnitList{}, "Failure": failure{},
 		"Liveness": liveness{}, "Health": state{}, "Readiness": orchestration.Readiness{}, "Check": orchestration.Check{},
+		"Examination": orchestration.Examination{}, "Finding": orchestration.Finding{},
 		"Schedule": orchestration.Schedule{}, "ScheduledPart": orchestration.ScheduledPart{}, "ScheduledPeriod": orchestration.ScheduledPeriod{},
 		"Report": orchestration.Report{}, "ChunkReport": orchestration.ChunkReport{}, "OrgUnitResult": orchestration.OrgUnitResult{},
 		"OrgUnitCounts": orchestration.OrgUnitCounts{}, "RefusedCell": orchestration.RefusedCell{}, "RuleUse": orchestration.RuleUse{},

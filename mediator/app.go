@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"net"
+	"net/url"
 	"os"
 	"slices"
 	"time"
@@ -77,18 +79,18 @@ func newSubmitter(settings *config.Config, a *app, log *logrus.Entry) (*orchestr
 		return nil, err
 	}
 	for _, server := range settings.CHT {
-		client, err := chtClient(server)
+		source, err := chtSource(server)
 		if err != nil {
 			return nil, err
 		}
-		s.Sources[server.Name] = orchestration.Source{Name: server.Name, Client: client, Zone: server.Zone, Limit: server.HeaderTimeout + readLimit}
+		s.Sources[server.Name] = source
 	}
 	for _, server := range settings.DHIS2 {
-		client, err := dhis2Client(server)
+		destination, err := dhis2Destination(server)
 		if err != nil {
 			return nil, err
 		}
-		s.Destinations[server.Name] = orchestration.Destination{Name: server.Name, Client: client}
+		s.Destinations[server.Name] = destination
 	}
 	for _, set := range settings.DataSets {
 		configured, err := dataSet(set)
@@ -177,18 +179,21 @@ const (
 	dhis2MaxStream = 2 << 30
 )
 
-func chtClient(server config.CHT) (*cht.Client, error) {
-	client, err := transport.New(transport.Config{
+func chtSource(server config.CHT) (orchestration.Source, error) {
+	settings := transport.Config{
 		Authorization: basic(server.Username, server.Password), CAFile: server.CAFile, UserAgent: userAgent,
 		HeaderTimeout: server.HeaderTimeout, Timeout: server.Timeout, MaxBody: int64(server.MaxSize),
-	})
-	if err != nil {
-		return nil, serverError("cht", server.Name, err)
 	}
-	return cht.New(server.URL, client), nil
+	client, err := transport.New(settings)
+	if err != nil {
+		return orchestration.Source{}, serverError("cht", server.Name, err)
+	}
+	return orchestration.Source{
+		Name: server.Name, Client: cht.New(server.URL, client), Zone: server.Zone, Limit: server.HeaderTimeout + readLimit, Peer: peerOf(server.URL, settings, client),
+	}, nil
 }
 
-func dhis2Client(server config.DHIS2) (*dhis2.Client, error) {
+func dhis2Destination(server config.DHIS2) (orchestration.Destination, error) {
 	authorization := basic(server.Username, server.Password)
 	if server.Token.IsSet() {
 		authorization = func() (string, error) {
@@ -196,14 +201,33 @@ func dhis2Client(server config.DHIS2) (*dhis2.Client, error) {
 			return "ApiToken " + token, err
 		}
 	}
-	client, err := transport.New(transport.Config{
+	settings := transport.Config{
 		Authorization: authorization, CAFile: server.CAFile, UserAgent: userAgent,
 		Timeout: server.Timeout, MaxBody: dhis2MaxBody, MaxStream: dhis2MaxStream, Cookies: true,
-	})
-	if err != nil {
-		return nil, serverError("dhis2", server.Name, err)
 	}
-	return dhis2.New(server.URL, client, server.InFlight), nil
+	client, err := transport.New(settings)
+	if err != nil {
+		return orchestration.Destination{}, serverError("dhis2", server.Name, err)
+	}
+	return orchestration.Destination{
+		Name: server.Name, Client: dhis2.New(server.URL, client, server.InFlight), HasToken: server.Token.IsSet(), Peer: peerOf(server.URL, settings, client),
+	}, nil
+}
+
+// peerOf tells what is known of the way to a server: by the settings, and by what its client saw.
+func peerOf(address *url.URL, settings transport.Config, client *transport.Client) func() orchestration.Peer {
+	return func() orchestration.Peer {
+		seen := client.Peer()
+		return orchestration.Peer{
+			IsPlain: insecure(address) && !isLoopback(address.Hostname()), IsUnverified: settings.TrustAny, IsPinned: settings.Fingerprint != "",
+			CertificateEnds: seen.CertificateEnds, Offset: seen.Offset, IsDated: seen.IsDated,
+		}
+	}
+}
+
+// isLoopback says that a host is this machine.
+func isLoopback(host string) bool {
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
 func serverError(kind, name string, err error) error {

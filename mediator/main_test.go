@@ -65,7 +65,7 @@ func database(t testing.TB, of *cluster.Cluster) string {
 // TestScripts runs what a user types, and compares what the user sees. Beside testscript's own, the scripts have these
 // commands:
 //
-//	world VERSION [facilities=N] [problems]   a country with a CHT and a DHIS2, and a config.yaml for it
+//	world VERSION [facilities=N] [problems] [scheduled]   a country with a CHT and a DHIS2, and a config.yaml for it
 //	cht-export FILE                           what the CHT answers from now on; the ids of the country stand in it as $SET
 //	cht-settings month-start|data-set VALUE   changes the CHT's settings
 //	fault cht|dhis2 KIND [key=value…]         a fault of package sandbox
@@ -217,8 +217,12 @@ func (w *world) invent(ts *testscript.TestScript, args []string) error {
 		ts.Setenv(fmt.Sprintf("DE%d", i+1), id)
 	}
 	var sets strings.Builder
+	schedule := ""
+	if slices.Contains(args, "scheduled") {
+		schedule = `, schedule: "0 3 * * *"`
+	}
 	for _, id := range w.country.DataSets {
-		fmt.Fprintf(&sets, "  - {id: %s, title: Monthly totals, first_period: \"202001\", completeness: off}\n", id)
+		fmt.Fprintf(&sets, "  - {id: %s, title: Monthly totals, first_period: \"202001\", completeness: off%s}\n", id, schedule)
 	}
 	return w.listen(ts, sets.String())
 }

@@ -35,16 +35,17 @@ type openHIM struct {
 
 const openHIMTimeout = 30 * time.Second
 
-// openHIMClient makes the client of OpenHIM's API.
-func openHIMClient(settings config.OpenHIM, now func() time.Time) (*openhim.Client, error) {
-	client, err := transport.New(transport.Config{
+// openHIMClient makes the client of OpenHIM's API, and what tells of the way to it.
+func openHIMClient(settings config.OpenHIM, now func() time.Time) (*openhim.Client, func() orchestration.Peer, error) {
+	way := transport.Config{
 		CAFile: settings.CAFile, Fingerprint: settings.Fingerprint, TrustAny: settings.TrustAny, UserAgent: userAgent,
 		HeaderTimeout: openHIMTimeout, Timeout: openHIMTimeout,
-	})
-	if err != nil {
-		return nil, &config.Error{Mistakes: []string{"openhim: " + err.Error()}}
 	}
-	return openhim.New(settings.URL, client, openhim.Account{Username: settings.Username, Password: settings.Password.Reveal, Now: now}), nil
+	client, err := transport.New(way)
+	if err != nil {
+		return nil, nil, &config.Error{Mistakes: []string{"openhim: " + err.Error()}}
+	}
+	return openhim.New(settings.URL, client, openhim.Account{Username: settings.Username, Password: settings.Password.Reveal, Now: now}), peerOf(settings.URL, way, client), nil
 }
 
 // registration completes the document with what this installation is.
@@ -101,7 +102,7 @@ func routeCredential(settings *config.Config) (username, password string, err er
 
 // newOpenHIM joins a submitter with OpenHIM.
 func newOpenHIM(settings config.OpenHIM, s *orchestration.Submitter, log *logrus.Entry) (*openHIM, error) {
-	client, err := openHIMClient(settings, s.Now)
+	client, _, err := openHIMClient(settings, s.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +113,7 @@ func newOpenHIM(settings config.OpenHIM, s *orchestration.Submitter, log *logrus
 		postman: &orchestration.Postman{Ledger: s.Ledger, Client: client, Limits: limits, Now: s.Now, Log: log, Every: reportsEvery, LongestPause: s.LongestPause},
 		telling: orchestration.Telling{
 			Channel: settings.Channel, URN: settings.URN, Limits: limits, Ledger: s.Ledger, Now: s.Now,
-			Fault: func() string { return s.ConsoleFault(context.Background()) },
+			Fault: func() string { return s.ConsoleFault(context.Background()) }, Untold: s.Untold,
 		},
 	}
 	s.Parent = o.parentPeriod

@@ -68,15 +68,23 @@ func (c serveCommand) start(a *app) error {
 		return err
 	}
 	warnAtStart(settings, log)
-	return c.serve(a, settings, service, registry)
+	examiner := newExaminer(settings, s)
+	service.Beside = append(service.Beside, examiner.Watch)
+	return c.serve(a, settings, service, door{registry, examiner})
+}
+
+// door is what the service shows beside its submissions.
+type door struct {
+	registry *prometheus.Registry
+	examiner *orchestration.Examiner
 }
 
 // serve listens and works until the context ends.
-func (serveCommand) serve(a *app, settings *config.Config, service *orchestration.Service, registry *prometheus.Registry) error {
-	metrics := promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+func (serveCommand) serve(a *app, settings *config.Config, service *orchestration.Service, shown door) error {
+	metrics := promhttp.HandlerFor(shown.registry, promhttp.HandlerOpts{})
 	door := handlers.Config{
-		Submitter: service.Submitter, Poll: service.Tick, Schedule: service.Schedule, Ready: service.Ready,
-		Requests: settings.Requests, Previews: settings.Previews, Limits: registry,
+		Submitter: service.Submitter, Poll: service.Tick, Schedule: service.Schedule, Ready: service.Ready, Examine: shown.examiner.Recent,
+		Requests: settings.Requests, Previews: settings.Previews, Limits: shown.registry,
 		Open: settings.Open, URN: settings.OpenHIM.URN, Now: service.Now, Log: service.Log,
 	}
 	for _, c := range settings.Callers {

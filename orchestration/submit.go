@@ -35,12 +35,18 @@ type Source struct {
 	Zone *time.Location
 	// Limit is how long reading a month may take in all; 0 is 20 minutes.
 	Limit time.Duration
+	// Peer tells what is known of the way to it; nil knows nothing.
+	Peer func() Peer
 }
 
 // Destination is a DHIS2.
 type Destination struct {
 	Name   string
 	Client *dhis2.Client
+	// HasToken says that the account logs in with an access token.
+	HasToken bool
+	// Peer tells what is known of the way to it; nil knows nothing.
+	Peer func() Peer
 }
 
 // DataSet is what is configured for one data set.

@@ -41,6 +41,8 @@ type Telling struct {
 	// Fault gives a fault in the console's configuration, which is told beside everything else; empty is none, and so is a
 	// nil Fault.
 	Fault func() string
+	// Untold gives what an examination found that is to be told with a submission, or a day, by its name; nil gives nothing.
+	Untold func(ctx context.Context, transaction string) (Examination, error)
 }
 
 const (
@@ -72,7 +74,7 @@ func (t Telling) Letters(ctx context.Context, c Conclusion) ([]ledger.Letter, er
 	case !sub.State.Ended() && sub.State != ledger.Held, len(asking) == 0 && sub.DryRun:
 		return nil, nil
 	case len(asking) == 0 && ofTheDay(sub):
-		letter, err := t.day(sub)
+		letter, err := t.day(ctx, sub)
 		return []ledger.Letter{letter}, err
 	}
 	whole, err := t.transaction(ctx, c)
@@ -143,6 +145,9 @@ func StatusOf(state ledger.State) openhim.Status {
 // transaction is the report of a submission, without an id. It has no Error: that would let OpenHIM try again.
 func (t Telling) transaction(ctx context.Context, c Conclusion) (openhim.Transaction, error) {
 	steps, err := t.steps(ctx, c)
+	if err == nil {
+		steps, err = t.examined(ctx, steps, c.Submission.ID)
+	}
 	if err != nil {
 		return openhim.Transaction{}, err
 	}
@@ -257,6 +262,40 @@ func (t Telling) fault() string {
 	}
 	return exchange.Keep(t.Fault(), faultLimit)
 }
+
+// examined adds the step that tells what the examination of a changed configuration found, where that was not told yet.
+func (t Telling) examined(ctx context.Context, steps []openhim.Orchestration, transaction string) ([]openhim.Orchestration, error) {
+	if t.Untold == nil {
+		return steps, nil
+	}
+	found, err := t.Untold(ctx, transaction)
+	if err != nil || len(found.Findings) == 0 {
+		return steps, err
+	}
+	type row struct {
+		State  Light  `json:"state"`
+		Server string `json:"server"`
+		Check  string `json:"check"`
+		Detail string `json:"detail"`
+		Remedy string `json:"remedy,omitempty"`
+		Who    string `json:"who,omitempty"`
+	}
+	rows := []row{}
+	for _, f := range found.Findings {
+		rows = append(rows, row{f.State, f.Server, f.Check, exchange.Keep(f.Detail, toldDetail), exchange.Keep(f.Remedy, toldDetail), f.Who})
+	}
+	body, _ := plainJSON(map[string]any{"findings": rows}) // texts can always be written
+	at := openhim.At(found.ExaminedAt)
+	return append(steps, openhim.Orchestration{
+		Name:     fmt.Sprintf("%d Examine the changed configuration: %d red, %d amber", len(steps)+1, found.Count(Red), found.Count(Amber)),
+		Group:    "examine",
+		Request:  &openhim.Request{Timestamp: at},
+		Response: &openhim.Response{Status: http.StatusOK, Headers: contentType(), Body: string(body), Timestamp: at},
+	}), nil
+}
+
+// toldDetail is how much of the texts of a finding is told.
+const toldDetail = 300
 
 // story makes the steps of a transaction out of what was kept of a submission.
 type story struct {
@@ -683,13 +722,17 @@ func ofTheDay(sub ledger.Submission) bool {
 }
 
 // day gives the letter for the day on which a submission ended. Which submissions it tells is looked up at delivery.
-func (t Telling) day(sub ledger.Submission) (ledger.Letter, error) {
+func (t Telling) day(ctx context.Context, sub ledger.Submission) (ledger.Letter, error) {
 	day := sub.EndedAt.UTC().Format(time.DateOnly)
 	one := told{Channel: t.Channel, Day: day, Transaction: openhim.Transaction{
 		ID: ownID(sub.EndedAt.UTC().Truncate(24*time.Hour), "unchanged on "+day+" "+t.URN), Status: openhim.Successful,
 	}}
 	if fault := t.fault(); fault != "" {
 		one.Transaction.Properties = map[string]string{"configuration_fault": fault}
+	}
+	var err error
+	if one.Transaction.Orchestrations, err = t.examined(ctx, nil, day); err != nil {
+		return ledger.Letter{}, err
 	}
 	body, err := plainJSON(one)
 	return ledger.Letter{Kind: LetterOpenHIMDay, Subject: day, Body: body, NextAt: t.now().Truncate(dayPause).Add(dayPause)}, err
@@ -741,7 +784,7 @@ func ofDay(t openhim.Transaction, day string, runs []ledger.Submission) openhim.
 		key := sub.DataSet + " " + sub.Period.String() + " " + sub.DHIS2
 		groups[key] = append(groups[key], sub)
 	}
-	for i, key := range slices.Sorted(maps.Keys(groups)) {
+	for _, key := range slices.Sorted(maps.Keys(groups)) {
 		group := groups[key]
 		var list []run
 		for _, sub := range group {
@@ -750,7 +793,7 @@ func ofDay(t openhim.Transaction, day string, runs []ledger.Submission) openhim.
 		body, _ := plainJSON(list) // texts and numbers can always be written
 		first, last := group[0], group[len(group)-1]
 		t.Orchestrations = append(t.Orchestrations, openhim.Orchestration{
-			Name:     fmt.Sprintf("%d Nothing new in %s of %s for DHIS2 %s: %s", i+1, first.Period, first.DataSet, first.DHIS2, counted(len(group), "submission")),
+			Name:     fmt.Sprintf("%d Nothing new in %s of %s for DHIS2 %s: %s", len(t.Orchestrations)+1, first.Period, first.DataSet, first.DHIS2, counted(len(group), "submission")),
 			Group:    "unchanged",
 			Request:  &openhim.Request{Timestamp: openhim.At(first.CreatedAt)},
 			Response: &openhim.Response{Status: http.StatusOK, Headers: contentType(), Body: string(body), Timestamp: openhim.At(last.EndedAt)},

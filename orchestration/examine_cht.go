@@ -1,0 +1,179 @@
+package orchestration
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cht-dhis2/mediator/internal/cht"
+	"github.com/cht-dhis2/mediator/internal/ledger"
+	"github.com/cht-dhis2/mediator/internal/mapping"
+)
+
+// examineSource looks at a CHT: its address and account, its version and clock, its settings, the org units on its places,
+// and the data sets that are read from it.
+func (r *examining) examineSource(ctx context.Context, s Source) {
+	facts := r.sources[s.Name]
+	p := sheet{s.Name, chtAdmin, "", &facts.findings}
+	down := "CHT " + s.Name
+	err := r.Submitter.isDown(ctx, down)
+	if err == nil {
+		facts.info, err = s.Client.Info(ctx)
+		if ctx.Err() == nil {
+			r.Submitter.contacted(down, err)
+			r.Submitter.noteDown(ctx, down, err)
+		}
+	}
+	if err != nil {
+		p.red("connection", ReasonOf(err), err)
+		r.way(p, s.Peer)
+		return
+	}
+	p.green("connection", fmt.Sprintf("CHT %s, credentials accepted", facts.info.Version))
+	r.way(p, s.Peer)
+	chtVersion(p, facts.info.Version)
+	if facts.settings, err = s.Client.Settings(ctx); err != nil {
+		p.red("settings", ReasonOf(err), err)
+		return
+	}
+	p.green("settings", fmt.Sprintf("%s, months begin on day %d, time zone %s", counted(len(facts.settings.DataSets), "data set"), facts.settings.MonthStartDate, s.zone()))
+	monthStart(p, facts.settings)
+	r.online(ctx, p, s)
+	r.mayExport(ctx, p, s)
+	for _, set := range r.Submitter.DataSets {
+		if slices.Contains(set.CHT, s.Name) {
+			r.sourceSet(p.of("data set "+set.ID), facts.settings, set)
+		}
+	}
+}
+
+// versionParts reads the first numbers of a version such as 5.2.0 or 2.43.1-SNAPSHOT.
+var versionParts = regexp.MustCompile(`^(\d+)\.(\d+)(?:\.(\d+))?`)
+
+// isBefore says that a version is older than another one. One of another form is not.
+func isBefore(version string, than ...int) bool {
+	parts := versionParts.FindStringSubmatch(version)
+	if parts == nil {
+		return false
+	}
+	for i, limit := range than {
+		n, _ := strconv.Atoi(parts[i+1]) // digits, or nothing
+		if n != limit {
+			return n < limit
+		}
+	}
+	return false
+}
+
+// chtVersion tells the faults of a CHT's version that change figures.
+func chtVersion(p sheet, version string) {
+	const update = "update the CHT to 4.16 or later"
+	switch {
+	case isBefore(version, 3, 9):
+		p.red("version", Configuration, faulty("update the CHT to 3.9 or later", "%s has no export for DHIS2", version))
+	case isBefore(version, 4, 14):
+		p.amber("version", version+" writes a worker's figures once a day at most, and at the turn of a month may set them to 0 (cht-core 9714)", update+"; until then compare the first days' figures with the app")
+	case isBefore(version, 4, 16):
+		p.amber("version", version+" writes the figures of a month that is over once more, and may set them to 0 (cht-core 9714)", update)
+	default:
+		p.green("version", "no fault is known of "+version+" that changes figures")
+	}
+}
+
+// monthStart tells of months that are none of the calendar's.
+func monthStart(p sheet, settings *cht.Settings) {
+	if settings.NepaliMonths {
+		p.red("calendar", Configuration, faulty("this version of the mediator sends Gregorian months only", "the CHT counts in Nepali months"))
+		return
+	}
+	if settings.MonthStartDate == 1 {
+		p.green("month start", "months begin on day 1")
+		return
+	}
+	month := cht.Month{Year: 2026, Month: time.August}
+	last := settings.LastDay(month)
+	first := settings.LastDay(cht.Month{Year: 2026, Month: time.July}).AddDate(0, 0, 1)
+	p.amber("month start", fmt.Sprintf("months begin on day %d: period %s is of %s to %s", settings.MonthStartDate, month, first.Format(time.DateOnly), last.Format(time.DateOnly)),
+		"make sure that the people who read the figures in DHIS2 know it, or set month_start_date to 1 in the CHT's settings").Who = chtAdmin + ", " + us
+}
+
+// online reads the org units of the places, which only an online user may.
+func (r *examining) online(ctx context.Context, p sheet, s Source) {
+	facts := r.sources[s.Name]
+	units := []cht.OrgUnit{}
+	err := s.Client.OrgUnits(ctx, func(o cht.OrgUnit) { units = append(units, o) })
+	switch {
+	case err == nil:
+		facts.orgUnits = units
+		p.green("online user", fmt.Sprintf("the account is one; %s carry an org unit", counted(len(units), "place")))
+	case isForbidden(err):
+		p.red("online user", Credentials, err)
+	default:
+		p.amber("online user", err.Error(), "the org units of both sides could not be compared; doctor --try-export reads them with the figures")
+	}
+}
+
+// mayExport tells what is known of the permission to export. Only an export proves it: one that was read, as the store knows.
+func (r *examining) mayExport(ctx context.Context, p sheet, s Source) {
+	const check = "permission can_export_all"
+	facts := r.sources[s.Name]
+	settings := facts.settings
+	if proof := r.lastFetched(ctx, s.Name); !proof.PreparedAt.IsZero() {
+		p.green(check, fmt.Sprintf("%s of data set %s was read on %s", proof.Period, proof.DataSet, proof.PreparedAt.UTC().Format(time.DateOnly)))
+		return
+	}
+	grant := slices.Clone(settings.Exporters)
+	if !isBefore(facts.info.Version, 5, 2) {
+		grant = slices.DeleteFunc(grant, func(role string) bool { return !slices.Contains(settings.Roles, role) })
+	}
+	const remedy = "give the account a role that is among the roles of the CHT's settings and has the permission can_export_all"
+	switch {
+	case len(grant) > 0:
+		p.green(check, "who has it: "+strings.Join(grant, ", ")+"; that the account has this role is proved by an export only (doctor --try-export)")
+	case len(settings.Exporters) > 0:
+		p.red(check, Credentials, faulty(remedy, "who has it: %s; from CHT 5.2 on a role that the settings do not list grants nothing", strings.Join(settings.Exporters, ", ")))
+	case len(settings.HalfExporters) > 0:
+		p.red(check, Credentials, faulty(remedy, "no role has it; who has can_export_dhis: %s, which is not enough in any version", strings.Join(settings.HalfExporters, ", ")))
+	default:
+		p.red(check, Credentials, faulty(remedy, "no role has it"))
+	}
+}
+
+// lookedBack is how many submissions are looked through for one that was read from the CHT.
+const lookedBack = 20
+
+// lastFetched is the last submission that was read from a CHT; the zero one where the store knows none.
+func (r *examining) lastFetched(ctx context.Context, source string) ledger.Submission {
+	if r.store == nil {
+		return ledger.Submission{}
+	}
+	list, err := r.store.Submissions(ctx, ledger.Filter{CHT: source, Limit: lookedBack})
+	at := slices.IndexFunc(list, func(s ledger.Submission) bool { return s.Counts.Fetched > 0 })
+	if err != nil || at < 0 {
+		return ledger.Submission{}
+	}
+	return list[at]
+}
+
+// sourceSet looks at what the CHT's settings say of a data set.
+func (*examining) sourceSet(p sheet, settings *cht.Settings, set DataSet) {
+	if err := settings.Check(set.ID); err != nil {
+		p.red("", Configuration, err).Who = chtAdmin + ", " + us
+		return
+	}
+	p.green("", "known to the CHT")
+	for _, shared := range mapping.SharedElements(settings, set.ID) {
+		if slices.Contains(set.Rules.ExcludeDataElements, shared.DataElement) {
+			continue
+		}
+		p.amber("shared elements", fmt.Sprintf("targets %v share data element %s under different combos; its values stay behind", shared.Targets, shared.DataElement),
+			"give each target a data element of its own, or exclude the data element")
+	}
+	for _, found := range mapping.NotExported(settings, set.ID) {
+		p.amber("targets", found.Text, found.Remedy)
+	}
+}

@@ -1,0 +1,358 @@
+package orchestration
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cht-dhis2/mediator/internal/cht"
+	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/mapping"
+	"github.com/cht-dhis2/mediator/internal/validation"
+)
+
+// destinationSet looks at a data set in DHIS2, and lays beside it what each of its sources says.
+func (r *examining) destinationSet(ctx context.Context, p sheet, s Destination, set DataSet) {
+	found, err := s.Client.DataSet(ctx, set.ID)
+	if err != nil {
+		p.red("", ReasonOf(err), err)
+		return
+	}
+	r.destinations[s.Name].sets[set.ID] = found
+	if found.PeriodType != dhis2.Monthly {
+		p.red("", NothingAccepted, faulty("send a monthly data set", "%s is %s, and the CHT's export counts in months", found.Name, found.PeriodType)).Who = dhis2Admin + ", " + us
+		return
+	}
+	writable := "writable"
+	if !found.CanWrite {
+		writable = "not writable"
+	}
+	p.green("", fmt.Sprintf("%s, %s, %s", found.Name, found.PeriodType, writable))
+	setRights(p, set, found)
+	setPeriods(p, found, r.destinations[s.Name].server)
+	units := map[string]dhis2.OrgUnit{}
+	err = s.Client.OrgUnits(ctx, set.ID, func(o dhis2.OrgUnit) { units[o.ID] = o })
+	switch {
+	case err != nil:
+		p.red("org units", ReasonOf(err), err)
+		units = nil
+	case len(units) == 0:
+		p.red("org units", NothingAccepted, faulty("assign the data set to the org units of the CHT's places, in DHIS2's maintenance app", "the data set is assigned to no org unit"))
+	}
+	for _, name := range set.CHT {
+		source := r.sources[name]
+		if source.settings == nil {
+			continue
+		}
+		b := beside{sheet: p, set: set, found: found, source: name, server: r.destinations[s.Name].server, user: r.destinations[s.Name].user, units: units}
+		period, err := latestClosed(source.settings, r.now, r.Submitter.Sources[name].zone())
+		if err != nil {
+			continue // the clock is centuries off, which others tell
+		}
+		b.period = period
+		b.elements(source.settings)
+		if source.orgUnits != nil && units != nil {
+			r.orgUnits(ctx, b, s, source.orgUnits)
+		}
+	}
+}
+
+// setRights looks at what the account may do with the data of a set.
+func setRights(p sheet, set DataSet, found dhis2.DataSet) {
+	if found.CanWrite {
+		p.green("data writing", "the account may write data of "+found.Name)
+	} else {
+		p.red("data writing", NothingAccepted, faulty("share the data set with the account (capture data)", "the account may not write data of %s", found.Name))
+	}
+	switch {
+	case found.CanRead:
+		p.green("data reading", "the account may read data of "+found.Name)
+	case set.Compare.LedgerOnly:
+		p.green("data reading", "the account may not, and nothing is read, as compare is ledger")
+	default:
+		p.amber("data reading", "the account may not read data of "+found.Name, "share the data set with the account (view data), or set compare to ledger").Who = dhis2Admin + ", " + us
+	}
+	if options := readOnly(found); len(options) > 0 {
+		p.amber("category options", "the account may not write data of the category options "+firstOf(options), "share these category options with the account (capture data)")
+	}
+	if len(found.AttributeOptionCombos) > 0 && set.Rules.AttributeOptionCombo == "" {
+		p.amber("categories", found.Name+" has categories of its own, and no attribute_option_combo is set", "set attribute_option_combo, unless the CHT's targets give one").Who = us
+	}
+}
+
+// readOnly are the category options of a set to which the account may not write.
+func readOnly(set dhis2.DataSet) []string {
+	options := map[string]bool{}
+	note := func(combo *dhis2.CategoryCombo) {
+		if combo == nil {
+			return
+		}
+		for _, one := range combo.Combos {
+			for _, option := range one.ReadOnly {
+				options[option] = true
+			}
+		}
+	}
+	note(set.Combo)
+	for _, element := range set.Elements {
+		note(element.Combo)
+	}
+	return slices.Sorted(maps.Keys(options))
+}
+
+// setPeriods tells when DHIS2 takes a period of a set.
+func setPeriods(p sheet, found dhis2.DataSet, server dhis2.Server) {
+	var rules []string
+	if found.ExpiryDays > 0 {
+		rules = append(rules, fmt.Sprintf("a month is locked %s after its end", counted(found.ExpiryDays, "day")))
+	}
+	if len(found.InputPeriods) > 0 {
+		rules = append(rules, counted(len(found.InputPeriods), "input period")+" may be entered")
+	}
+	text := "a month stays open for ever"
+	if len(rules) > 0 {
+		text = strings.Join(rules, "; ")
+	}
+	if len(found.InputPeriods) > 0 && invertsInputPeriods(server.Version) {
+		p.amber("periods", text+"; this version refuses those that are open", "update DHIS2 to a version after 2.43.1, or take the input periods off the data set")
+	} else {
+		p.green("periods", text)
+	}
+	if found.Workflow != "" {
+		p.green("approval", "the data set has an approval workflow; what is approved is left alone")
+	}
+}
+
+// firstNames is how many ids of many are named.
+const firstNames = 5
+
+// firstOf names the first of many.
+func firstOf(names []string) string {
+	if len(names) <= firstNames {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:firstNames], ", "), len(names)-firstNames)
+}
+
+// beside is a data set of one source and its DHIS2, side by side.
+type beside struct {
+	sheet
+
+	set    DataSet
+	found  dhis2.DataSet
+	source string
+	server dhis2.Server
+	user   *dhis2.User
+	period dhis2.Period
+	// units are the org units that the set is assigned to; nil where nobody knows them.
+	units map[string]dhis2.OrgUnit
+}
+
+// checks are those that each value passes before it is sent. Others are org units that there are, beside the set's own.
+func (b beside) checks(others map[string]dhis2.OrgUnit) *validation.Checks {
+	facts := validation.Facts{Server: b.server, Set: &b.found, Period: b.period, OrgUnits: b.units, Others: others}
+	if b.user != nil {
+		facts.User = *b.user
+	}
+	return validation.New(facts)
+}
+
+// troubled gathers what is wrong with several things for one reason.
+type troubled struct {
+	code, text, remedy string
+	ids                []string
+}
+
+func gather(list []troubled, id, code, text, remedy string) []troubled {
+	at := slices.IndexFunc(list, func(t troubled) bool { return t.code == code })
+	if at < 0 {
+		return append(list, troubled{code, text, remedy, []string{id}})
+	}
+	if !slices.Contains(list[at].ids, id) {
+		list[at].ids = append(list[at].ids, id)
+	}
+	return list
+}
+
+// elements asks of each target of the CHT whether a value of it would be taken.
+func (b beside) elements(settings *cht.Settings) {
+	// Which org unit a value is of plays no part here, so no rule about them may.
+	rules := b.set.Rules
+	rules.IncludeOrgUnits, rules.ExcludeOrgUnits, rules.RenameOrgUnits = nil, nil, nil
+	m, checks := mapping.New(rules, settings, b.found), b.checks(nil)
+	var list []troubled
+	fed := map[string]bool{}
+	for _, target := range settings.Targets {
+		if !target.For(b.set.ID) || target.Listed {
+			continue
+		}
+		var cell mapping.Cell
+		if m.Take(valueOfTarget(target), &cell) != mapping.Taken || cell.Fault == mapping.Collapsed { // a rule, or the row about shared elements, has it
+			continue
+		}
+		fed[cell.DataElement] = true
+		if cell.Fault != "" {
+			found := cell.Issue()
+			list = gather(list, cell.DataElement, found.Code, found.Text, found.Remedy)
+			continue
+		}
+		found := checks.Value(&mapping.Value{AttributeOptionCombo: cell.AttributeOptionCombo, DataValue: dhis2.DataValue{
+			DataElement: cell.DataElement, OrgUnit: anyOrgUnit, CategoryOptionCombo: cell.CategoryOptionCombo, Value: "1",
+		}})
+		if found != nil && found.Scope == validation.OneElement {
+			list = gather(list, cell.DataElement, found.Code, found.Text, found.Remedy)
+		}
+	}
+	b.tell("elements", list, len(fed))
+	if len(list) > 0 {
+		return
+	}
+	unfed := 0
+	for id := range b.found.Elements {
+		if !fed[id] {
+			unfed++
+		}
+	}
+	text := fmt.Sprintf("all %s of CHT %s fit", counted(len(fed), "data element"), b.source)
+	if unfed > 0 {
+		text += fmt.Sprintf("; %d more of the data set get nothing from it", unfed)
+	}
+	b.green("elements", text)
+}
+
+// anyOrgUnit has the form of an org unit's id.
+const anyOrgUnit = "Aaaaaaaaaaa"
+
+// valueOfTarget is a value as the export gives it for a target.
+func valueOfTarget(t cht.Target) *cht.Value {
+	text := func(s string) cht.Field {
+		if s == "" {
+			return cht.Field{}
+		}
+		return cht.Field{Kind: cht.String, Text: s}
+	}
+	return &cht.Value{
+		OrgUnit: text(anyOrgUnit), DataElement: text(t.DataElement), Value: cht.Field{Kind: cht.Number, Text: "1"},
+		CategoryOptionCombo: text(t.CategoryOptionCombo), AttributeOptionCombo: text(t.AttributeOptionCombo),
+	}
+}
+
+// tell writes down what is wrong with some of many things.
+func (b beside) tell(check string, list []troubled, all int) {
+	for _, t := range list {
+		f := Finding{
+			State: Amber, Who: b.who + ", " + chtAdmin + ", " + us, Remedy: t.remedy,
+			Detail: fmt.Sprintf("%d of %d of CHT %s (%s): %s", len(t.ids), all, b.source, firstOf(t.ids), t.text),
+		}
+		if len(t.ids) == all {
+			f.State, f.Reason = Red, NothingAccepted
+		}
+		b.add(check, f)
+	}
+}
+
+// orgUnits lays the org units on the CHT's places beside those that the data set is assigned to.
+func (r *examining) orgUnits(ctx context.Context, b beside, s Destination, places []cht.OrgUnit) {
+	wanted := b.wanted(places)
+	var missing []string
+	for _, id := range wanted {
+		if _, assigned := b.units[id]; !assigned {
+			missing = append(missing, id)
+		}
+	}
+	others := map[string]dhis2.OrgUnit{}
+	if err := s.Client.OrgUnitsByID(ctx, missing, func(o dhis2.OrgUnit) { others[o.ID] = o }); err != nil {
+		b.amber("org units", err.Error(), hintOf(err))
+		return
+	}
+	checks := b.checks(others)
+	var list []troubled
+	for _, id := range wanted {
+		if found := checks.OrgUnit(id); found != nil && !found.Locks {
+			list = gather(list, id, found.Code, found.Text, found.Remedy)
+		}
+	}
+	b.tell("org units", list, len(wanted))
+	if len(wanted) == 0 {
+		b.red("org units", NothingAccepted, faulty("set dhis.orgUnit on the CHT's places", "no place of CHT %s carries an org unit of the data set", b.source)).Who = chtAdmin
+		return
+	}
+	if len(list) == 0 {
+		b.green("org units", fmt.Sprintf("all %s of CHT %s fit", counted(len(wanted), "org unit"), b.source))
+	}
+	b.nested(wanted)
+	r.unreported(b)
+}
+
+// wanted are the org units of the places under their ids in DHIS2, as the rules take them, each once.
+func (b beside) wanted(places []cht.OrgUnit) []string {
+	ids := map[string]bool{}
+	m := mapping.New(b.set.Rules, &cht.Settings{}, b.found)
+	for _, place := range places {
+		var cell mapping.Cell
+		if !place.For(b.set.ID) {
+			continue
+		}
+		v := cht.Value{OrgUnit: cht.Field{Kind: cht.String, Text: place.ID}, Value: cht.Field{Kind: cht.Number, Text: "1"}}
+		if m.Take(&v, &cell) == mapping.Taken {
+			ids[cell.OrgUnit] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(ids))
+}
+
+// nested finds org units that lie below another one that is sent as well.
+func (b beside) nested(wanted []string) {
+	sent := map[string]bool{}
+	for _, id := range wanted {
+		sent[id] = true
+	}
+	var below []string
+	for _, id := range wanted {
+		above := strings.Split(strings.Trim(b.units[id].Path, "/"), "/")
+		if slices.ContainsFunc(above[:max(0, len(above)-1)], func(one string) bool { return sent[one] }) {
+			below = append(below, id)
+		}
+	}
+	if len(below) > 0 {
+		b.amber("nesting", fmt.Sprintf("%s of CHT %s lie below others that are sent as well: %s", counted(len(below), "org unit"), b.source, firstOf(below)),
+			"take dhis.orgUnit off the upper places in the CHT, or leave them out with exclude_org_units").Who = chtAdmin + ", " + us
+	}
+}
+
+// fewAbsent is what part of the org units may be absent for it to look like an oversight: where more are, the data set is also
+// filled in on other ways.
+const fewAbsent = 5
+
+// unreported finds, once all sources of a data set are known, org units that it is assigned to and that no CHT gives.
+func (r *examining) unreported(b beside) {
+	if b.source != b.set.CHT[len(b.set.CHT)-1] {
+		return
+	}
+	given := map[string]bool{}
+	for _, name := range b.set.CHT {
+		if r.sources[name].orgUnits == nil {
+			return
+		}
+		for _, id := range b.wanted(r.sources[name].orgUnits) {
+			given[id] = true
+		}
+	}
+	var absent []string
+	for _, id := range slices.Sorted(maps.Keys(b.units)) {
+		if closes := b.units[id].Closes; !given[id] && (closes == "" || closes >= r.now.Format(time.DateOnly)) {
+			absent = append(absent, id)
+		}
+	}
+	text := fmt.Sprintf("%d of %d that the data set is assigned to are on no place of a CHT: %s", len(absent), len(b.units), firstOf(absent))
+	switch {
+	case len(absent) == 0:
+	case len(absent)*fewAbsent > len(b.units):
+		b.green("org units", text+"; so many are filled in in another way")
+	default:
+		b.amber("org units", text, "set dhis.orgUnit on their places, unless they report in another way").Who = chtAdmin
+	}
+}
