@@ -216,7 +216,7 @@ func TestExaminationFindsWhatIsWrong(t *testing.T) {
 		detail  string
 		who     string
 	}{
-		{"metadata cut in the middle", ailment{instead: onPath("/api/dataSets/", "application/json", `{"id":"x","dataSetElements":[{"dataEl`)}, Red, "data set hGv4QXRFyOi", "no JSON", dhis2Admin},
+		{"metadata cut in the middle", ailment{instead: onPath("/api/dataSets/", "application/json", `{"id":"x","dataSetElements":[{"dataEl`)}, Red, "data set hGv4QXRFyOi", "broke off", dhis2Admin},
 		{"a page where the metadata should be", ailment{instead: onPath("/api/dataSets/", "text/html", "<html>Sign in")}, Red, "data set hGv4QXRFyOi", "instead of JSON", dhis2Admin},
 		{"a page where DHIS2 should be", ailment{instead: onPath("/api/system/info", "text/html", "<html>Sign in")}, Red, "connection", "instead of JSON", dhis2Admin},
 		{"a page where the CHT should be", ailment{instead: onPath("/api/deploy-info", "text/html", "<html>Sign in")}, Red, "connection", "instead of JSON", chtAdmin},
