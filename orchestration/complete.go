@@ -150,9 +150,12 @@ func (c *completing) look(ctx context.Context, todo []ledger.Registration) error
 			return c.who.to.Client.OrgUnits(c.calls.call(ctx, "Read the org units of data set "+c.who.set.ID), c.who.set.ID, func(o dhis2.OrgUnit) { assigned[o.ID] = true })
 		},
 		func() error {
-			slice := dhis2.Slice{DataSet: c.who.set.ID, Period: c.submission.Period, OrgUnits: c.submission.OrgUnits}
-			if len(slice.OrgUnits) == 0 || len(slice.OrgUnits) > mostListedUnits {
-				slice.OrgUnits = nil
+			slice := dhis2.Slice{DataSet: c.who.set.ID, Period: c.submission.Period}
+			if len(todo) <= mostListedUnits {
+				for _, r := range todo {
+					slice.OrgUnits = append(slice.OrgUnits, r.OrgUnit)
+				}
+			} else {
 				for _, root := range user.OrgUnits {
 					slice.OrgUnits = append(slice.OrgUnits, root.ID)
 				}

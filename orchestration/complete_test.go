@@ -318,6 +318,20 @@ func TestADHIS2ThatStaysAwayTakesNothingFromTheValues(t *testing.T) {
 	})
 }
 
+func TestWhatDHIS2HasLostIsRegisteredAgainOnRequest(t *testing.T) {
+	l := newCompleting(t, "2.43.1")
+	l.says("a.x=3 b.x=7")
+	l.ends(t, ledger.Accepted, "2 0 0 0", "a b")
+	r := httptest.NewRequest(http.MethodDelete, "/api/completeDataSetRegistrations?ds="+l.set+"&pe=202609&ou="+l.ids["a"], nil)
+	r.SetBasicAuth("nurse", "Nurse.1234")
+	l.dhis2.ServeHTTP(httptest.NewRecorder(), r)
+	l.ends(t, ledger.Unchanged, "0 2 0 0", "b")
+	full, err := l.Submit(t.Context(), Request{DataSet: l.set, Period: "202609", CHT: "county", Mode: ledger.ModeFull})
+	if err != nil || full.State != ledger.Accepted || *full.Completeness != (ledger.Completeness{Registered: 1, Already: 1}) || l.complete() != "a b" {
+		t.Errorf("%s %+v, %v; complete is %q", full.State, full.Completeness, err, l.complete())
+	}
+}
+
 func TestNothingIsRegisteredUnseen(t *testing.T) {
 	l := newCompleting(t, "2.43.1")
 	l.dhis2.Fail(sandbox.Fault{Kind: sandbox.Status, Status: http.StatusForbidden, Method: http.MethodGet, Path: "/api/completeDataSetRegistrations"})
@@ -408,4 +422,78 @@ func TestAnOrgUnitOfTwoSourcesIsCompleteWhenNeitherLeftSomethingBehind(t *testin
 	l.edits(t, "a.x=50")
 	give("city", "a.x=3 a.y=1", "-a b") // the city left its part of a behind
 	give("county", "a.x=3 b.x=7", "-a b")
+}
+
+func TestWhatDHIS2ShowsDecidesWhatIsSent(t *testing.T) {
+	const whole, gap = true, false
+	for _, test := range []struct {
+		was   ledger.RegistrationState
+		whole bool
+		shown string // "", "complete by us", "open by them", ...
+		want  ledger.RegistrationState
+	}{
+		{"", whole, "", ledger.Registering},
+		{"", whole, "complete by cht", ledger.OfOthers}, // of a store that is lost, or of a person with our account
+		{"", whole, "complete by nurse", ledger.OfOthers},
+		{"", whole, "open by nurse", ledger.Reopened},
+		{ledger.Registering, whole, "", ledger.Registering},
+		{ledger.Registering, whole, "complete by cht", ledger.Registered},
+		{ledger.Registering, whole, "complete by nurse", ledger.OfOthers},
+		{ledger.Registering, whole, "open by cht", ledger.Registering},
+		{ledger.Registering, gap, "", ledger.NotRegistered},
+		{ledger.Registering, gap, "complete by cht", ledger.Undoing},
+		{ledger.Registered, whole, "complete by cht", ledger.Registered},
+		{ledger.Registered, whole, "", ledger.Registering}, // everything is sent, and DHIS2 has lost it
+		{ledger.Registered, whole, "open by cht", ledger.Reopened},
+		{ledger.Registered, gap, "complete by cht", ledger.Undoing},
+		{ledger.Registered, gap, "complete by nurse", ledger.OfOthers},
+		{ledger.Registered, gap, "", ledger.Reopened},
+		{ledger.Undoing, gap, "complete by cht", ledger.Undoing},
+		{ledger.Undoing, gap, "open by cht", ledger.Undone},
+		{ledger.Undoing, whole, "complete by cht", ledger.Registered},
+		{ledger.Undone, whole, "open by cht", ledger.Registering},
+		{ledger.Undone, whole, "open by nurse", ledger.Reopened},
+		{ledger.Undone, whole, "complete by nurse", ledger.OfOthers},
+		{ledger.NotRegistered, whole, "", ledger.Registering},
+		{ledger.OfOthers, whole, "", ledger.Registering}, // everything is sent
+		{ledger.Reopened, whole, "open by nurse", ledger.Reopened},
+	} {
+		shown := map[dhis2.Registration]string{}
+		if state, by, is := strings.Cut(test.shown, " by "); is {
+			shown[dhis2.Registration{OrgUnit: "a", Completed: state == "complete"}] = by
+		}
+		if got := decide(ledger.Registration{OrgUnit: "a", State: test.was, Whole: test.whole}, shown, "cht"); got != test.want {
+			t.Errorf("%q, whole %v, %q in DHIS2: %s, want %s", test.was, test.whole, test.shown, got, test.want)
+		}
+	}
+}
+
+func TestAttributeOptionCombosAreThoseOfTheDataSet(t *testing.T) {
+	plain := dhis2.DataSet{ID: "s", DefaultCombo: "d"}
+	projects := dhis2.DataSet{ID: "s", AttributeOptionCombos: []string{"p", "q"}}
+	for _, test := range []struct {
+		set  dhis2.DataSet
+		unit ledger.Registration
+		want string
+	}{
+		{plain, ledger.Registration{OrgUnit: "a"}, ""},
+		{plain, ledger.Registration{OrgUnit: "b"}, "is not assigned"},
+		{plain, ledger.Registration{OrgUnit: "a", AttributeOptionCombo: "p"}, "p is none of data set s"},
+		{projects, ledger.Registration{OrgUnit: "a", AttributeOptionCombo: "q"}, ""},
+		{projects, ledger.Registration{OrgUnit: "a"}, "needs an attribute option combo"},
+	} {
+		if got := unfit(test.unit, test.set, map[string]bool{"a": true}); (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
+			t.Errorf("%+v: %q, want %q", test.unit, got, test.want)
+		}
+	}
+}
+
+func TestRegistrationsGoInBatches(t *testing.T) {
+	var sizes []int
+	for _, batch := range batches(make([]ledger.Registration, 450)) {
+		sizes = append(sizes, len(batch))
+	}
+	if !slices.Equal(sizes, []int{200, 200, 50}) {
+		t.Errorf("%v", sizes)
+	}
 }
