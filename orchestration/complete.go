@@ -59,31 +59,15 @@ func (s *Submitter) completeStored(ctx context.Context, sub ledger.Submission) (
 	if len(todo) == 0 {
 		return nil, s.finish(ctx, sub.ID, nil)
 	}
-	if err = c.look(ctx, todo); err == nil {
+	found, err := c.ask(ctx, todo)
+	if err == nil {
+		c.lineUp(todo, found)
 		err = c.send(ctx)
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	s.noteDown(ctx, "DHIS2 "+who.to.Name, err)
-	if wait := pauseOf(err); wait != nil {
-		wait.moved, wait.least = c.moved, c.least
-		if wait.waitsFor(sub.Key) == sub.WaitingFor {
-			return wait, nil
-		}
-		return wait, c.book(ctx, nil)
-	}
-	var stopped *cancelledError
-	switch {
-	case errors.As(err, &stopped):
-		return nil, s.finish(ctx, sub.ID, cancelled(stopped.by))
-	case errors.As(err, new(*dhis2.Error)): // DHIS2 will not say, and does not register unseen
-		f := failureOf(err)
-		return nil, s.finish(ctx, sub.ID, &f)
-	case err != nil:
-		return nil, err
-	}
-	return nil, s.finish(ctx, sub.ID, nil)
+	return c.conclude(ctx, err)
 }
 
 // completing is the registering of one submission, for one turn.
@@ -101,6 +85,33 @@ type completing struct {
 	least time.Duration
 	// failing counts the single registrations in a row on which DHIS2's import failed, before any was taken.
 	failing, done, total int
+}
+
+// conclude stores how the turn ended.
+func (c *completing) conclude(ctx context.Context, err error) (*pause, error) {
+	c.noteDown(ctx, "DHIS2 "+c.who.to.Name, err)
+	if wait := pauseOf(err); wait != nil {
+		wait.moved, wait.least = c.moved, c.least
+		if wait.waitsFor(c.submission.Key) == c.submission.WaitingFor {
+			return wait, nil
+		}
+		return wait, c.book(ctx, nil)
+	}
+	var stopped *cancelledError
+	var f *failure
+	switch {
+	case errors.As(err, &stopped):
+		f = cancelled(stopped.by)
+	case errors.As(err, new(*dhis2.Error)): // DHIS2 will not say, and nothing is registered unseen
+		refused := failureOf(err)
+		f, err = &refused, c.book(ctx, nil)
+		if err != nil {
+			return nil, err
+		}
+	case err != nil:
+		return nil, err
+	}
+	return nil, c.finish(ctx, c.submission.ID, f)
 }
 
 // todo gives what may have to be registered, or undone.
@@ -131,53 +142,56 @@ func (c *completing) mayUndo(r ledger.Registration) bool {
 	return ours && !r.Whole && c.who.set.Completeness.Undo && (!r.Now || r.Reason == "")
 }
 
-// look compares with what DHIS2 shows, and lines up what is left to be done.
-func (c *completing) look(ctx context.Context, todo []ledger.Registration) error {
-	name := "DHIS2 " + c.who.to.Name
-	var user dhis2.User
-	var set dhis2.DataSet
-	assigned, shown := map[string]bool{}, map[dhis2.Registration]string{}
-	for _, ask := range []func() error{
-		func() (err error) {
-			user, err = c.who.to.Client.Me(c.calls.call(ctx, "Ask "+name+" whose account this is"))
-			return err
-		},
-		func() (err error) {
-			set, err = c.who.to.Client.DataSet(c.calls.call(ctx, "Read data set "+c.who.set.ID+" from "+name), c.who.set.ID)
-			return err
-		},
-		func() error {
-			return c.who.to.Client.OrgUnits(c.calls.call(ctx, "Read the org units of data set "+c.who.set.ID), c.who.set.ID, func(o dhis2.OrgUnit) { assigned[o.ID] = true })
-		},
-		func() error {
-			slice := dhis2.Slice{DataSet: c.who.set.ID, Period: c.submission.Period}
-			if len(todo) <= mostListedUnits {
-				for _, r := range todo {
-					slice.OrgUnits = append(slice.OrgUnits, r.OrgUnit)
-				}
-			} else {
-				for _, root := range user.OrgUnits {
-					slice.OrgUnits = append(slice.OrgUnits, root.ID)
-				}
-			}
-			return c.who.to.Client.Registrations(c.calls.call(ctx, "Read which org units are complete in "+name), slice, func(r dhis2.StoredRegistration) {
-				if r.AttributeOptionCombo == set.DefaultCombo {
-					r.AttributeOptionCombo = ""
-				}
-				shown[r.Registration] = r.By
-			})
-		},
-	} {
-		err := ask()
-		c.contacted(name, err)
-		if err != nil {
-			return err
+// registry is what DHIS2 shows of what is to be registered.
+type registry struct {
+	account  string
+	set      dhis2.DataSet
+	assigned map[string]bool
+	// by are the registrations, and who made them last.
+	by map[dhis2.Registration]string
+}
+
+// ask asks DHIS2 for what it shows.
+func (c *completing) ask(ctx context.Context, todo []ledger.Registration) (s registry, err error) {
+	client, name := c.who.to.Client, "DHIS2 "+c.who.to.Name
+	defer func() { c.contacted(name, err) }()
+	user, err := client.Me(c.calls.call(ctx, "Ask "+name+" whose account this is"))
+	if err != nil {
+		return s, err
+	}
+	s = registry{account: user.Username, assigned: map[string]bool{}, by: map[dhis2.Registration]string{}}
+	if s.set, err = client.DataSet(c.calls.call(ctx, "Read data set "+c.who.set.ID+" from "+name), c.who.set.ID); err != nil {
+		return s, err
+	}
+	err = client.OrgUnits(c.calls.call(ctx, "Read the org units of data set "+c.who.set.ID), c.who.set.ID, func(o dhis2.OrgUnit) { s.assigned[o.ID] = true })
+	if err != nil {
+		return s, err
+	}
+	slice := dhis2.Slice{DataSet: c.who.set.ID, Period: c.submission.Period}
+	for _, r := range todo {
+		slice.OrgUnits = append(slice.OrgUnits, r.OrgUnit)
+	}
+	if len(todo) > mostListedUnits {
+		slice.OrgUnits = nil
+		for _, root := range user.OrgUnits {
+			slice.OrgUnits = append(slice.OrgUnits, root.ID)
 		}
 	}
+	err = client.Registrations(c.calls.call(ctx, "Read which org units are complete in "+name), slice, func(r dhis2.StoredRegistration) {
+		if r.AttributeOptionCombo == s.set.DefaultCombo {
+			r.AttributeOptionCombo = ""
+		}
+		s.by[r.Registration] = r.By
+	})
+	return s, err
+}
+
+// lineUp compares with what DHIS2 shows, and lines up what is left to be done.
+func (c *completing) lineUp(todo []ledger.Registration, s registry) {
 	var undo, register []ledger.Registration
 	for _, r := range todo {
 		r.Reason = ""
-		switch state := decide(r, shown, user.Username); {
+		switch state := decide(r, s); {
 		case state == r.State && state == ledger.Registered: // as it is known
 		case state == ledger.Undoing:
 			r.State = state
@@ -186,7 +200,7 @@ func (c *completing) look(ctx context.Context, todo []ledger.Registration) error
 			r.State = state
 			c.known = append(c.known, r)
 		default:
-			if r.State, r.Reason = ledger.Registering, unfit(r, set, assigned); r.Reason != "" {
+			if r.State, r.Reason = ledger.Registering, unfit(r, s); r.Reason != "" {
 				r.State = ledger.NotRegistered
 				c.known = append(c.known, r)
 				continue
@@ -196,19 +210,18 @@ func (c *completing) look(ctx context.Context, todo []ledger.Registration) error
 	}
 	c.total = len(undo) + len(register)
 	c.queue = append(batches(undo), batches(register)...)
-	return nil
 }
 
 // decide gives the state that a registration has by what DHIS2 shows, or Registering or Undoing for one that is to be sent. What
 // a person has registered or taken back stays so.
-func decide(r ledger.Registration, shown map[dhis2.Registration]string, account string) ledger.RegistrationState {
-	completeBy, complete := shown[dhis2.Registration{OrgUnit: r.OrgUnit, AttributeOptionCombo: r.AttributeOptionCombo, Completed: true}]
-	openBy, open := shown[dhis2.Registration{OrgUnit: r.OrgUnit, AttributeOptionCombo: r.AttributeOptionCombo}]
+func decide(r ledger.Registration, s registry) ledger.RegistrationState {
+	completeBy, complete := s.by[dhis2.Registration{OrgUnit: r.OrgUnit, AttributeOptionCombo: r.AttributeOptionCombo, Completed: true}]
+	openBy, open := s.by[dhis2.Registration{OrgUnit: r.OrgUnit, AttributeOptionCombo: r.AttributeOptionCombo}]
 	oursOnce := r.State == ledger.Registered || r.State == ledger.Registering || r.State == ledger.Undoing
 	switch {
-	case complete && oursOnce && completeBy == account && r.Whole:
+	case complete && oursOnce && completeBy == s.account && r.Whole:
 		return ledger.Registered
-	case complete && oursOnce && completeBy == account:
+	case complete && oursOnce && completeBy == s.account:
 		return ledger.Undoing
 	case complete:
 		return ledger.OfOthers
@@ -218,7 +231,7 @@ func decide(r ledger.Registration, shown map[dhis2.Registration]string, account 
 		return ledger.Undone
 	case !r.Whole:
 		return ledger.Reopened
-	case open && (openBy != account || r.State != ledger.Undone && r.State != ledger.Undoing && r.State != ledger.Registering):
+	case open && (openBy != s.account || r.State != ledger.Undone && r.State != ledger.Undoing && r.State != ledger.Registering):
 		return ledger.Reopened
 	default:
 		return ledger.Registering
@@ -227,13 +240,14 @@ func decide(r ledger.Registration, shown map[dhis2.Registration]string, account 
 
 // unfit says why an org unit is not to be registered; empty where it may be. DHIS2 takes a registration of an org unit that the
 // data set is not assigned to, and makes a missing attribute option combo the default one.
-func unfit(r ledger.Registration, set dhis2.DataSet, assigned map[string]bool) string {
+func unfit(r ledger.Registration, s registry) string {
+	set := s.set
 	known := r.AttributeOptionCombo == "" && set.DefaultCombo != ""
 	for _, id := range set.AttributeOptionCombos {
 		known = known || id == r.AttributeOptionCombo
 	}
 	switch {
-	case !assigned[r.OrgUnit]:
+	case !s.assigned[r.OrgUnit]:
 		return "data set " + set.ID + " is not assigned to the org unit in DHIS2"
 	case !known && r.AttributeOptionCombo == "":
 		return "data set " + set.ID + " needs an attribute option combo"

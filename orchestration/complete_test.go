@@ -458,11 +458,11 @@ func TestWhatDHIS2ShowsDecidesWhatIsSent(t *testing.T) {
 		{ledger.OfOthers, whole, "", ledger.Registering}, // everything is sent
 		{ledger.Reopened, whole, "open by nurse", ledger.Reopened},
 	} {
-		shown := map[dhis2.Registration]string{}
+		found := registry{account: "cht", by: map[dhis2.Registration]string{}}
 		if state, by, is := strings.Cut(test.shown, " by "); is {
-			shown[dhis2.Registration{OrgUnit: "a", Completed: state == "complete"}] = by
+			found.by[dhis2.Registration{OrgUnit: "a", Completed: state == "complete"}] = by
 		}
-		if got := decide(ledger.Registration{OrgUnit: "a", State: test.was, Whole: test.whole}, shown, "cht"); got != test.want {
+		if got := decide(ledger.Registration{OrgUnit: "a", State: test.was, Whole: test.whole}, found); got != test.want {
 			t.Errorf("%q, whole %v, %q in DHIS2: %s, want %s", test.was, test.whole, test.shown, got, test.want)
 		}
 	}
@@ -482,7 +482,7 @@ func TestAttributeOptionCombosAreThoseOfTheDataSet(t *testing.T) {
 		{projects, ledger.Registration{OrgUnit: "a", AttributeOptionCombo: "q"}, ""},
 		{projects, ledger.Registration{OrgUnit: "a"}, "needs an attribute option combo"},
 	} {
-		if got := unfit(test.unit, test.set, map[string]bool{"a": true}); (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
+		if got := unfit(test.unit, registry{set: test.set, assigned: map[string]bool{"a": true}}); (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
 			t.Errorf("%+v: %q, want %q", test.unit, got, test.want)
 		}
 	}
