@@ -90,6 +90,9 @@ func (s *DHIS2) complete(c *Config, mistakes *Error) {
 	}
 	checkPositive(where+".timeout", s.Timeout, mistakes)
 	checkRange(where+".in_flight", s.InFlight, 1, 8, mistakes)
+	if s.Metadata < time.Minute || s.Metadata > 24*time.Hour {
+		mistakes.add("%s.metadata_age: must be from 1m to 24h", where)
+	}
 }
 
 var periodForm = regexp.MustCompile(`^\d{4}(0[1-9]|1[0-2])$`)
@@ -122,6 +125,7 @@ func (s *DataSet) complete(c *Config, mistakes *Error) {
 	}
 	s.checkSchedule(where, mistakes)
 	s.readOrgUnits(c, where, mistakes)
+	s.readGaps(c, where, mistakes)
 	checkIDs(where+".rename_org_units", s.RenameOrgUnits, mistakes)
 	checkIDs(where+".rename_data_elements", s.RenameDataElements, mistakes)
 	checkIDs(where+".rename_combos", s.RenameCombos, mistakes)
@@ -167,6 +171,7 @@ func (s *DataSet) checkCompare(where string, mistakes *Error) {
 	checkOneOf(where+".vanished_cells", s.VanishedCells, []string{"keep", "zero", "delete"}, mistakes)
 	checkOneOf(where+".shared_org_units", s.SharedOrgUnits, []string{"refuse", "add"}, mistakes)
 	checkRange(where+".most_shrink", s.MostShrink, 0, 100, mistakes)
+	checkRange(where+".most_quarantined", s.MostQuarantine, 0, 100, mistakes)
 	for _, orgUnit := range sorted(s.LiveFrom) {
 		checkID(where+".live_from", orgUnit, mistakes)
 		if !periodForm.MatchString(s.LiveFrom[orgUnit]) {

@@ -119,6 +119,7 @@ type DHIS2 struct {
 	Password Secret        `koanf:"password" doc:"Its password; better in a file, as password_file." example:"/run/secrets/dhis2"`
 	CAFile   string        `koanf:"ca_file" doc:"PEM file of a certificate authority trusted beside the system's." example:"ca.pem"`
 	Timeout  time.Duration `koanf:"timeout" default:"1m" doc:"How long one request may take. One that takes longer is sent again in smaller parts." example:"5m"`
+	Metadata time.Duration `koanf:"metadata_age" default:"1h" doc:"How old what was read of its data sets may be when a month is checked by it, 1m to 24h. What is found wrong by it is read again at once." example:"10m"`
 	InFlight int           `koanf:"in_flight" default:"1" doc:"How many imports may be under way at one time, at most 8. More than one brings a server of usual size nothing." example:"1"`
 
 	URL *url.URL `koanf:"-"`
@@ -143,6 +144,8 @@ type DataSet struct {
 	VanishedCells  string            `koanf:"vanished_cells" default:"keep" doc:"What to do with a value that DHIS2 accepted and the CHT does not give any more, in an org unit that it still gives: keep, zero or delete." example:"zero"`
 	MostShrink     int               `koanf:"most_shrink" default:"50" doc:"A month whose sum falls by more than so many percent of what was accepted before is held until a person approves, 1 to 100; 0 is never." example:"20"`
 	SharedOrgUnits string            `koanf:"shared_org_units" default:"refuse" doc:"What to do where two sources give the same org unit: refuse, or add their values up." example:"add"`
+	KnownGapsFile  string            `koanf:"known_gaps_file" doc:"CSV file with the columns org_unit, data_element, reason and until: cells that are known to stay behind, by their ids in DHIS2, and the last day on which that is known. One of the two ids may be left out, which is all. Such cells count as left out by a rule." example:"gaps.csv"`
+	MostQuarantine int               `koanf:"most_quarantined" default:"10" doc:"A month of which so many percent of the cells more stay behind than of the one before is held until a person approves, 1 to 100; 0 is never." example:"5"`
 	LiveFrom       map[string]string `koanf:"live_from" doc:"Lets districts join one after the other: org units in DHIS2, and the first month that is sent of what lies below each. What lies below none of them is not sent. Without it everything is, from first_period on." example:"{OuDistrict1: \"202608\"}"`
 
 	Enabled         bool          `koanf:"enabled" default:"true" doc:"Whether the schedule submits it." example:"false"`
@@ -165,6 +168,7 @@ type DataSet struct {
 	RenameCombos         map[string]string `koanf:"rename_combos" doc:"Category and attribute option combos that have another id in DHIS2." example:"{CocUnder5xx: CocUnder5y1}"`
 	AttributeOptionCombo string            `koanf:"attribute_option_combo" doc:"Attribute option combo of every value that has none of its own." example:"AocCommunit"`
 	EmptyOrgUnits        string            `koanf:"empty_org_units" default:"drop" doc:"What to do with an org unit where every value is zero, as the CHT gives it where nobody reported: drop or send." example:"send"`
+	KnownGaps            []Gap             `koanf:"-"`
 	Zeros                string            `koanf:"zeros" default:"send" doc:"What to do with a zero beside other values: send or drop." example:"drop"`
 }
 

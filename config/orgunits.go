@@ -37,40 +37,68 @@ func (s *DataSet) readOrgUnits(c *Config, where string, mistakes *Error) {
 	s.RenameOrgUnits = names
 }
 
-// readNames reads a CSV file with the columns from and to, as a spreadsheet saves it: with commas, semicolons or tabs,
-// with any line ends, with or without a byte order mark. Columns further right are a person's own.
+// readNames reads a CSV file with the columns from and to.
 func readNames(path string) (map[string]string, error) {
+	names := map[string]string{}
+	err := readTable(path, []string{"from", "to"}, func(row []string) error { return readName(row, names) })
+	if err == nil && len(names) == 0 {
+		err = fmt.Errorf("%s: has no row below its heading from,to", path)
+	}
+	return names, err
+}
+
+// readTable reads a CSV file with a heading, as a spreadsheet saves it: with commas, semicolons or tabs, with any line ends,
+// with or without a byte order mark. Columns further right are a person's own. Take gets each row that is not empty, its cells
+// without the space around them, and at least as many as the heading has.
+func readTable(path string, heading []string, take func(row []string) error) error {
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	text := strings.TrimPrefix(string(content), byteOrderMark)
 	if strings.Contains(text, "\x00") {
-		return nil, fmt.Errorf("%s: is no UTF-8 text; save it as CSV UTF-8", path)
+		return fmt.Errorf("%s: is no UTF-8 text; save it as CSV UTF-8", path)
 	}
 	text = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(text)
 	reader := csv.NewReader(strings.NewReader(text))
 	reader.FieldsPerRecord = -1
 	reader.Comma = separator(text)
 	reader.TrimLeadingSpace = reader.Comma != '\t' // a tab counts as space there, and an empty cell would vanish
-	names := map[string]string{}
 	for first := true; ; first = false {
 		row, err := reader.Read()
 		if errors.Is(err, io.EOF) {
-			break
+			return nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
+			return fmt.Errorf("%s: %w", path, err)
 		}
 		line, _ := reader.FieldPos(0)
-		if err := readName(row, first, names); err != nil {
-			return nil, fmt.Errorf("%s, line %d: %w", path, line, err)
+		if err := readRow(row, first, heading, take); err != nil {
+			return fmt.Errorf("%s, line %d: %w", path, line, err)
 		}
 	}
-	if len(names) == 0 {
-		return nil, fmt.Errorf("%s: has no row below its heading from,to", path)
+}
+
+func readRow(row []string, first bool, heading []string, take func(row []string) error) error {
+	for i := range row {
+		row[i] = strings.TrimSpace(row[i])
 	}
-	return names, nil
+	if first {
+		if len(row) < len(heading) || !slices.EqualFunc(row[:len(heading)], heading, strings.EqualFold) {
+			return errors.New("the first line must be the heading " + strings.Join(heading, ","))
+		}
+		return nil
+	}
+	if !slices.ContainsFunc(row, func(cell string) bool { return cell != "" }) {
+		return nil // an empty row, as a spreadsheet leaves
+	}
+	for len(row) < len(heading) {
+		row = append(row, "")
+	}
+	if !utf8.ValidString(strings.Join(row[:len(heading)], "")) {
+		return errors.New("this is no UTF-8 text; save the file as CSV UTF-8")
+	}
+	return take(row)
 }
 
 // separator is the one that the heading uses.
@@ -84,24 +112,9 @@ func separator(text string) rune {
 	return ','
 }
 
-func readName(row []string, first bool, names map[string]string) error {
-	for i := range row {
-		row[i] = strings.TrimSpace(row[i])
-	}
-	if first {
-		if len(row) < 2 || !strings.EqualFold(row[0], "from") || !strings.EqualFold(row[1], "to") {
-			return errors.New("the first line must be the heading from,to")
-		}
-		return nil
-	}
-	if !slices.ContainsFunc(row, func(cell string) bool { return cell != "" }) {
-		return nil // an empty row, as a spreadsheet leaves
-	}
-	if len(row) < 2 || row[0] == "" || row[1] == "" {
+func readName(row []string, names map[string]string) error {
+	if row[0] == "" || row[1] == "" {
 		return errors.New("both from and to must be there")
-	}
-	if !utf8.ValidString(row[0]) {
-		return errors.New("from is no UTF-8 text; save the file as CSV UTF-8")
 	}
 	if other, twice := names[row[0]]; twice && other != row[1] {
 		return fmt.Errorf("%s was renamed to %s above", row[0], other)

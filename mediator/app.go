@@ -90,6 +90,7 @@ func newSubmitter(settings *config.Config, a *app, log *logrus.Entry) (*orchestr
 		if err != nil {
 			return nil, err
 		}
+		destination.MetadataAge = server.Metadata
 		s.Destinations[server.Name] = destination
 	}
 	for _, set := range settings.DataSets {
@@ -270,9 +271,13 @@ func dataSet(set config.DataSet) (orchestration.DataSet, error) {
 	if err != nil {
 		return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.live_from: %v", where, err)}}
 	}
+	var gaps []orchestration.Gap
+	for _, g := range set.KnownGaps {
+		gaps = append(gaps, orchestration.Gap(g))
+	}
 	return orchestration.DataSet{
 		ID: set.ID, Title: set.Title, CHT: set.CHT, DHIS2: set.DHIS2, FirstPeriod: first, Rules: rules, ChunkValues: set.ChunkValues, Unchecked: set.Checks == "off",
-		Compare: compare,
+		Compare: compare, Gaps: gaps, MostQuarantined: set.MostQuarantine,
 		Completeness: orchestration.Completeness{
 			WhenAccepted: set.Completeness == "when_accepted", Undo: set.UndoComplete, Notify: orchestration.NotifyPolicy(set.Notify),
 		},

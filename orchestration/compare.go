@@ -133,6 +133,8 @@ type difference struct {
 	removed, removedSum int
 	edited              bool
 	issues              []issue.Issue
+	// screened are values that DHIS2 would not take.
+	screened []screened
 
 	changes, was, becomes int
 }

@@ -420,6 +420,7 @@ func TestAnAccountThatMayNotReadIsComparedWithTheLedgerOnly(t *testing.T) {
 func TestRefusedCellsAreNotRememberedAsAccepted(t *testing.T) {
 	l := newLateData(t, "2.42.5.2")
 	l.ids["q"] = "DeUnknown01"
+	l.DataSets[0].Unchecked = true
 	l.says("a.x=3 a.q=4")
 	for range 2 {
 		before := len(l.dhis2.Imports())
@@ -483,7 +484,7 @@ func TestDistrictsJoinOneAfterTheOther(t *testing.T) {
 	}
 	l.ids["u"] = "OuUnknown01"
 	l.says("a.x=3 o.x=7 u.x=1")
-	if r, _ := l.submit(t, t.Context()); r.State == ledger.Accepted || r.Counts.Refused != 1 || r.Counts.Dropped != 1 {
+	if r, _ := l.submit(t, t.Context()); r.State == ledger.Accepted || r.Counts.Quarantined != 1 || r.Counts.Dropped != 1 {
 		t.Errorf("an org unit that nobody knows: %s %+v", r.State, r.Counts)
 	}
 	l.says("a.x=3 o.x=7")
@@ -602,10 +603,6 @@ func TestOneSourceOfSeveralReadsItsPartOfTheCountryOnly(t *testing.T) {
 			outside = append(outside, id)
 		}
 	}
-	user, err := l.Destinations["national"].Client.Me(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
 	roots := func(sources []string, ours ...string) []string {
 		l.DataSets[0].CHT = sources
 		who, err := l.parties(l.set, "county")
@@ -614,13 +611,17 @@ func TestOneSourceOfSeveralReadsItsPartOfTheCountryOnly(t *testing.T) {
 		}
 		p := l.newPlan("x", who, Request{DataSet: l.set, CHT: "county"})
 		p.period, _ = dhis2.ParsePeriod("202609")
-		found, err := l.roots(t.Context(), p, user, ours)
+		m, err := l.metadata(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found, err := l.roots(t.Context(), p, m, ours)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return found
 	}
-	country, one, two := []string{user.OrgUnits[0].ID}, []string{"county"}, []string{"county", "city"}
+	country, one, two := []string{strings.Split(paths[l.ids["a"]], "/")[1]}, []string{"county"}, []string{"county", "city"}
 	if got := roots(one, inside...); !slices.Equal(got, country) {
 		t.Errorf("a single source reads %v", got)
 	}

@@ -129,21 +129,13 @@ func summed(cells []cell) []cell {
 // mostListedUnits is how many org units are asked for by their ids; of more, all that the account sees are read.
 const mostListedUnits = 40
 
-// readTheirs reads what DHIS2 holds of a plan's period; ours are the org units that the CHT gives. Where the account may not read it, that is noted, and the ledger alone
-// is compared with.
-func (s *Submitter) readTheirs(ctx context.Context, p *Plan, h *holdings, c *comparison, ours []string) error {
-	var user dhis2.User
-	err := p.patience.with(ctx, "DHIS2", func() (err error) {
-		user, err = p.to.Client.Me(p.evidence.call(ctx, "Ask DHIS2 "+p.to.Name+" whose account this is"))
-		return err
-	})
-	if err != nil {
-		s.noteDown(ctx, "DHIS2 "+p.to.Name, err)
-		return err
-	}
+// readTheirs reads what DHIS2 holds of a settlement's period; ours are the org units that the CHT gives. Where the account may
+// not read it, that is noted, and the ledger alone is compared with.
+func (s *Submitter) readTheirs(ctx context.Context, m *metadata, w *settlement, ours []string) (err error) {
+	p := w.Plan
 	slice := dhis2.Slice{DataSet: p.set.ID, Period: p.period, OrgUnits: p.request.OrgUnits}
 	if len(slice.OrgUnits) == 0 || len(slice.OrgUnits) > mostListedUnits {
-		if slice.OrgUnits, err = s.roots(ctx, p, user, ours); err != nil {
+		if slice.OrgUnits, err = s.roots(ctx, p, m, ours); err != nil {
 			return err
 		}
 	}
@@ -171,7 +163,7 @@ func (s *Submitter) readTheirs(ctx context.Context, p *Plan, h *holdings, c *com
 			theirs.close()
 			return err
 		}
-		h.theirs = theirs
+		w.holdings.theirs = theirs
 		return nil
 	})
 	if errors.Is(err, dhis2.ErrUnreadable) {
@@ -180,14 +172,14 @@ func (s *Submitter) readTheirs(ctx context.Context, p *Plan, h *holdings, c *com
 	if err != nil {
 		return err
 	}
-	c.readTheirs, c.account, p.account = true, user.Username, user.Username
+	w.readTheirs, w.comparison.account, p.account = true, m.user.Username, m.user.Username
 	return nil
 }
 
 // roots are the org units below which all lie that are compared: those of the account, or where the data set has several sources,
 // as counties are, the lowest one above all of this source. Else each source would read the whole country.
-func (s *Submitter) roots(ctx context.Context, p *Plan, user dhis2.User, ours []string) (roots []string, err error) {
-	for _, root := range user.OrgUnits {
+func (s *Submitter) roots(ctx context.Context, p *Plan, m *metadata, ours []string) (roots []string, err error) {
+	for _, root := range m.user.OrgUnits {
 		roots = append(roots, root.ID)
 	}
 	if len(p.set.CHT) < 2 || len(roots) == 0 {
@@ -206,29 +198,23 @@ func (s *Submitter) roots(ctx context.Context, p *Plan, user dhis2.User, ours []
 		}
 	}
 	var common []string
-	found := map[string]bool{}
-	err = p.patience.with(ctx, "DHIS2", func() error {
-		common, found = nil, map[string]bool{}
-		return p.to.Client.OrgUnits(p.evidence.call(ctx, "Read the org units of data set "+p.set.ID), p.set.ID, func(o dhis2.OrgUnit) {
-			if !wanted[o.ID] || found[o.ID] {
-				return
-			}
-			path := strings.Split(strings.Trim(o.Path, "/"), "/")
-			if len(found) == 0 {
-				common = path
-			}
-			found[o.ID] = true
-			n := 0
-			for n < len(common) && n < len(path) && common[n] == path[n] {
-				n++
-			}
-			common = common[:n]
-		})
-	})
-	if err != nil {
-		return nil, err
+	found := 0
+	for id := range wanted {
+		o, assigned := m.orgUnits[id]
+		if !assigned {
+			return roots, nil
+		}
+		path := strings.Split(strings.Trim(o.Path, "/"), "/")
+		if found++; found == 1 {
+			common = path
+		}
+		n := 0
+		for n < len(common) && n < len(path) && common[n] == path[n] {
+			n++
+		}
+		common = common[:n]
 	}
-	if len(found) < len(wanted) || !slices.ContainsFunc(common, func(id string) bool { return slices.Contains(roots, id) }) {
+	if !slices.ContainsFunc(common, func(id string) bool { return slices.Contains(roots, id) }) {
 		return roots, nil
 	}
 	return common[len(common)-1:], nil

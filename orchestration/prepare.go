@@ -30,6 +30,8 @@ type Plan struct {
 	compares bool
 	// visit is given what is known of each org unit, and which data elements the CHT gives, or DHIS2 accepted in a repair; nil is given nothing.
 	visit func(u unit, known map[string]bool) error
+	// lately is what was read of DHIS2's metadata for this plan; what was read before may be old.
+	lately *metadata
 	// readAt is when it was begun to read what DHIS2 accepted.
 	readAt time.Time
 	// mustRead says that without what DHIS2 holds there is nothing to compare with.
@@ -51,6 +53,9 @@ func (p *Plan) Close() {
 		if c != nil {
 			c.close()
 		}
+	}
+	if p.tally.quarantine != nil {
+		p.tally.quarantine.close()
 	}
 }
 
@@ -128,16 +133,17 @@ func (p *Plan) fail(err error) {
 // prepare asks whoever has to be asked, and leaves the content in the plan.
 func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	defer func() { p.tally.rules(p.set.Rules) }()
-	set, err := s.askDHIS2(ctx, p)
+	m, err := s.askDHIS2(ctx, p)
 	if err != nil {
 		return err
 	}
+	set := &m.set
 	c := &comparison{policy: p.set.Compare, mode: p.request.Mode, dhis2: p.to.Name, cht: p.from.Name}
 	if p.server.Dialect == dhis2.Legacy {
 		c.noZeros, p.forgetful = set.NoZeros, set.NoZeros
 	}
 	if p.request.Mode == ledger.ModeRepair {
-		return s.prepareRepair(ctx, p, c)
+		return s.prepareRepair(ctx, p, m, c)
 	}
 	if !p.isPreview {
 		if err := s.isDown(ctx, "CHT "+p.from.Name); err != nil {
@@ -158,16 +164,16 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 		return err
 	}
 	s.keepCalendar(ctx, p.from, settings)
-	if p.period, err = s.check(p, set, settings); err != nil {
+	if p.period, err = s.check(p, *set, settings); err != nil {
 		return err
 	}
 	p.tally.report.Period = p.period.String()
-	live, err := s.live(ctx, p)
+	k, err := s.checking(ctx, p, m)
 	if err != nil {
 		return err
 	}
-
-	rules := mapping.New(p.set.Rules, settings, set)
+	live := m.live(p)
+	rules := mapping.New(p.set.Rules, settings, *set)
 	var gathered *gathering
 	err = p.patience.with(ctx, "the CHT", func() (err error) {
 		gathered, err = s.fetch(ctx, p, rules, live)
@@ -180,32 +186,40 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	}
 	defer gathered.spool.close()
 	p.tally.addIssues(mapping.NotExported(settings, p.set.ID))
+	ours, err := gathered.spool.orgUnits()
+	if err != nil {
+		return err
+	}
+	if err := k.look(ctx, ours); err != nil {
+		return err
+	}
+	w := &settlement{Plan: p, comparison: c, checking: k, rules: rules}
 	if !p.compares {
-		return s.settle(p, gathered, rules, nil, c)
+		return w.settle(ctx, gathered)
 	}
-	h := s.holdings(ctx, p)
-	defer h.close()
+	w.holdings = s.holdings(ctx, p)
+	defer w.holdings.close()
 	if !p.set.Compare.LedgerOnly {
-		ours, err := gathered.spool.orgUnits()
-		if err != nil {
-			return err
-		}
-		if err := s.readTheirs(ctx, p, h, c, ours); err != nil {
+		if err := s.readTheirs(ctx, m, w, ours); err != nil {
 			return err
 		}
 	}
-	return s.settle(p, gathered, rules, h, c)
+	return w.settle(ctx, gathered)
 }
 
 // prepareRepair leaves in the plan what DHIS2 holds otherwise than it was accepted, as it was accepted.
-func (s *Submitter) prepareRepair(ctx context.Context, p *Plan, c *comparison) (err error) {
+func (s *Submitter) prepareRepair(ctx context.Context, p *Plan, m *metadata, c *comparison) (err error) {
 	if p.period, err = dhis2.ParsePeriod(p.request.Period); err != nil {
 		return err
 	}
 	c.policy = Compare{Edited: OverwriteEdited, AddUp: c.policy.AddUp}
-	h := s.holdings(ctx, p)
-	defer h.close()
-	if err := s.readTheirs(ctx, p, h, c, nil); err != nil {
+	k, err := s.checking(ctx, p, m)
+	if err != nil {
+		return err
+	}
+	w := &settlement{Plan: p, comparison: c, checking: k, holdings: s.holdings(ctx, p)}
+	defer w.holdings.close()
+	if err := s.readTheirs(ctx, m, w, nil); err != nil {
 		return err
 	}
 	if p.visit != nil {
@@ -215,13 +229,13 @@ func (s *Submitter) prepareRepair(ctx context.Context, p *Plan, c *comparison) (
 		}
 		c.elements = accepted.columns
 	}
-	return s.settle(p, nil, nil, h, c)
+	return w.settle(ctx, nil)
 }
 
 // askDHIS2 asks the server for its dialect and for the data set, and makes sure that it can take it.
-func (s *Submitter) askDHIS2(ctx context.Context, p *Plan) (set dhis2.DataSet, err error) {
+func (s *Submitter) askDHIS2(ctx context.Context, p *Plan) (m *metadata, err error) {
 	if err := s.isDown(ctx, "DHIS2 "+p.to.Name); err != nil {
-		return set, err
+		return nil, err
 	}
 	err = p.patience.with(ctx, "DHIS2", func() (err error) {
 		defer func() { s.contacted("DHIS2 "+p.to.Name, err) }()
@@ -232,17 +246,20 @@ func (s *Submitter) askDHIS2(ctx context.Context, p *Plan) (set dhis2.DataSet, e
 		if err := dhis2.CheckCalendar(p.server.Calendar); err != nil {
 			return blocked("calendar", "this version of the mediator sends to servers with the ISO calendar only", "%v", err)
 		}
-		set, err = p.to.Client.DataSet(p.evidence.call(ctx, "Read data set "+p.set.ID+" from DHIS2 "+p.to.Name), p.set.ID)
+		if m, err = s.metadata(ctx, p); err == nil && !m.set.CanWrite { // it may have been shared since
+			m, err = s.readMetadata(ctx, p)
+		}
 		return err
 	})
 	s.noteDown(ctx, "DHIS2 "+p.to.Name, err)
-	if err == nil {
-		s.keepExpiry(ctx, p.to.Name, set)
+	if err != nil {
+		return nil, err
 	}
-	if err == nil && !set.CanWrite {
-		err = blocked("data_set_not_writable", "share the data set with the account (capture data) in DHIS2", "the account may not write data of data set %s", set.ID)
+	s.keepExpiry(ctx, p.to.Name, m.set)
+	if !m.set.CanWrite {
+		return nil, blocked("data_set_not_writable", "share the data set with the account (capture data) in DHIS2", "the account may not write data of data set %s", m.set.ID)
 	}
-	return set, err
+	return m, nil
 }
 
 // check finds the period, where that is left to the CHT, and makes sure that it may be sent.
@@ -543,6 +560,9 @@ func (s *Submitter) store(ctx context.Context, sub ledger.Submission, p *Plan) (
 	if p.agreed != nil && p.tally.failure == nil {
 		l.Agreed = p.agreed.all
 	}
+	if p.tally.quarantine != nil && p.tally.failure == nil {
+		l.Quarantine = p.tally.quarantine.all
+	}
 	next := concludeStep
 	counts := p.tally.report.Counts
 	switch {
@@ -553,8 +573,9 @@ func (s *Submitter) store(ctx context.Context, sub ledger.Submission, p *Plan) (
 		l.State, l.Counts, l.OrgUnits = ledger.Completing, counts, p.tally.outcomes
 		next = completeStep
 	case counts.Unsent == 0:
-		end := endOf(counts, nil)
+		end := endOf(counts, p.tally.allLocked())
 		l.State, l.Reason, l.Counts, l.OrgUnits = end.State, end.Reason, counts, p.tally.outcomes
+		l.Error, l.Remedy = end.Error, end.Remedy
 	default:
 		l.State, l.Counts, l.OrgUnits, l.Content = ledger.Ready, counts, p.tally.outcomes, p.content.all
 		next = sendStep

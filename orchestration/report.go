@@ -11,6 +11,7 @@ import (
 	"github.com/cht-dhis2/mediator/internal/issue"
 	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/mapping"
+	"github.com/cht-dhis2/mediator/internal/validation"
 )
 
 // Reason says why a submission did not end with everything accepted. It is a closed set, and decides the exit code.
@@ -127,12 +128,14 @@ type Report struct {
 	Completeness *ledger.Completeness `json:"completeness,omitempty"`
 	OrgUnits     OrgUnitCounts        `json:"org_units"`
 	// The lists hold the first issue.ListLimit entries; the totals say how many there are.
-	Refused      []RefusedCell   `json:"refused"`
-	RefusedTotal int             `json:"refused_total"`
-	Issues       []issue.Issue   `json:"issues"`
-	IssuesTotal  int             `json:"issues_total"`
-	Results      []OrgUnitResult `json:"results"`
-	ResultsTotal int             `json:"results_total"`
+	Refused      []RefusedCell `json:"refused"`
+	RefusedTotal int           `json:"refused_total"`
+	Issues       []issue.Issue `json:"issues"`
+	IssuesTotal  int           `json:"issues_total"`
+	// Quarantined are the cells that stay behind before anything is sent, counted in Counts.
+	Quarantined  []ledger.QuarantinedCell `json:"quarantined"`
+	Results      []OrgUnitResult          `json:"results"`
+	ResultsTotal int                      `json:"results_total"`
 	// Changes is left out where nothing was accepted before.
 	Changes *Changes `json:"changes,omitempty"`
 	// Rules are those in force, in the order in which they are applied.
@@ -178,6 +181,11 @@ type tally struct {
 	failure *failure
 	// same is how many org units have not changed; they are not among orgUnits.
 	same int
+	// quarantine holds the cells that stay behind; nil before anything is settled.
+	quarantine *quarantine
+	// locked counts those of them that DHIS2 takes at no price now, as lock says.
+	locked int
+	lock   *validation.Finding
 	// holds says why it has to wait for a person, holdRemedy what that person can do.
 	holds, holdRemedy string
 }
@@ -190,6 +198,14 @@ type failure struct {
 }
 
 func newTally(r Report) *tally { return &tally{report: r, orgUnits: map[string]*OrgUnitResult{}} }
+
+// hold adds why it has to wait for a person.
+func (t *tally) hold(why, remedy string) {
+	if t.holds != "" {
+		why, remedy = t.holds+"; "+why, t.holdRemedy+"; "+remedy
+	}
+	t.holds, t.holdRemedy = why, remedy
+}
 
 func (t *tally) orgUnit(id string) *OrgUnitResult {
 	if t.last != nil && t.last.OrgUnit == id {
@@ -223,6 +239,10 @@ func (r *OrgUnitResult) because(reason string) {
 func (t *tally) finish() Report {
 	r := &t.report
 	r.Refused, r.Issues, r.IssuesTotal = []RefusedCell{}, nonNil(t.issues.Items()), t.issues.Total()
+	r.Quarantined = []ledger.QuarantinedCell{}
+	if t.quarantine != nil {
+		r.Quarantined = nonNil(t.quarantine.first)
+	}
 	r.Results, r.ResultsTotal = []OrgUnitResult{}, len(t.orgUnits)+t.same
 	states := map[string]int{"unchanged": t.same}
 	for _, result := range t.orgUnits {
@@ -327,6 +347,15 @@ func (s *Submitter) Report(ctx context.Context, id string) (Report, error) {
 			})
 		}
 	}
+	for cells, err := range s.Ledger.Quarantine(ctx, id, "") {
+		if err != nil {
+			return Report{}, err
+		}
+		r.Quarantined = append(r.Quarantined, cells[:min(len(cells), issue.ListLimit-len(r.Quarantined))]...)
+		if len(r.Quarantined) == issue.ListLimit {
+			break
+		}
+	}
 	chunks, err := s.Ledger.Chunks(ctx, id)
 	if err != nil {
 		return Report{}, err
@@ -350,7 +379,7 @@ func (s *Submitter) Summary(sub ledger.Submission) Report {
 		CancelledBy: sub.CancelledBy, Retries: sub.Retries, ThinnedAt: timeOrNil(sub.ThinnedAt),
 		Reason: Reason(sub.Reason), Error: sub.Error, Remedy: sub.Remedy,
 		Counts: sub.Counts, OrgUnits: orgUnitCounts(sub.OrgUnitStates), IssuesTotal: sub.IssuesTotal,
-		Refused: []RefusedCell{}, Issues: []issue.Issue{}, Results: []OrgUnitResult{}, Rules: nonNil(factsOf(sub).Rules),
+		Refused: []RefusedCell{}, Quarantined: []ledger.QuarantinedCell{}, Issues: []issue.Issue{}, Results: []OrgUnitResult{}, Rules: nonNil(factsOf(sub).Rules),
 		Changes: factsOf(sub).Changes, Mode: sub.Mode, ApprovedBy: sub.ApprovedBy, Completeness: sub.Completeness,
 	}
 	for _, n := range sub.OrgUnitStates {

@@ -465,6 +465,9 @@ func (s *sending) send(ctx context.Context, chunk ledger.Chunk, text dhis2.Packe
 		return unsent(chunk, ended{err: err})
 	}
 	sent := answered{chunk: chunk, answer: ledger.Answer{Outcome: o.After(chunk.Tried), Exchanges: calls.json()}, calls: calls}
+	if len(o.Refused) > 0 { // the checks let it pass
+		s.forgetMetadata(s.who)
+	}
 	sent.end = s.decide(ctx, chunk, text.Chunk, &sent.answer)
 	s.tell(chunk, sent.answer.Outcome, time.Since(started))
 	return sent

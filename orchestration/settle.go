@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/issue"
@@ -17,10 +18,16 @@ type settlement struct {
 	*Plan
 	*comparison
 
+	checking *checking
+	// rules are nil for a repair, which sends what the ledger has; holdings are nil where nothing is compared with.
 	rules    *mapping.Mapping
 	holdings *holdings
 	live     map[string]bool
 	ours     []cell
+
+	gaps *gaps
+	// findings count the cells of those that are told together.
+	findings map[issue.Issue]int
 
 	changes                             Changes
 	gone                                []string
@@ -31,8 +38,12 @@ type settlement struct {
 
 // settle makes of the gathered cells what is to be sent. Without holdings that is all of them; without gathered cells, which
 // a repair has not, it is what the ledger has.
-func (s *Submitter) settle(p *Plan, g *gathering, rules *mapping.Mapping, h *holdings, c *comparison) error {
-	w := &settlement{Plan: p, comparison: c, rules: rules, holdings: h}
+func (w *settlement) settle(ctx context.Context, g *gathering) (err error) {
+	p, dir := w.Plan, w.checking.submitter.SpoolDir
+	w.gaps = newGaps(p.set.Gaps, w.checking.submitter.now().UTC().Truncate(24*time.Hour))
+	if p.tally.quarantine, err = newQuarantine(dir); err != nil {
+		return err
+	}
 	t := p.tally
 	var ids []string
 	if g != nil {
@@ -43,8 +54,13 @@ func (s *Submitter) settle(p *Plan, g *gathering, rules *mapping.Mapping, h *hol
 			t.report.Counts.Dropped += n
 		}
 		w.live = g.live
-		c.elements = g.elements
-		var err error
+		w.elements = g.elements
+		for _, i := range g.homeless.Items() {
+			cell := ledger.QuarantinedCell{DataElement: i.DataElement, CategoryOptionCombo: i.CategoryOptionCombo, Code: i.Code, Reason: i.Text, Remedy: i.Remedy}
+			if err := t.quarantine.add(&cell); err != nil {
+				return err
+			}
+		}
 		if ids, err = g.spool.orgUnits(); err != nil {
 			return err
 		}
@@ -52,20 +68,23 @@ func (s *Submitter) settle(p *Plan, g *gathering, rules *mapping.Mapping, h *hol
 			t.orgUnit(orgUnit).Dropped += n
 		}
 	}
-	var err error
-	if p.content, err = newContent(s.SpoolDir); err != nil {
+	if p.content, err = newContent(dir); err != nil {
 		return err
 	}
-	if p.agreed, err = newContent(s.SpoolDir); err != nil {
+	if p.agreed, err = newContent(dir); err != nil {
 		return err
 	}
-	if err := w.all(g, ids); err != nil {
+	if err := w.all(ctx, g, ids); err != nil {
 		return err
 	}
+	w.tellFindings()
 	t.report.Counts.Fetched = t.report.Counts.Dropped + t.report.Counts.Quarantined + t.report.Counts.Unsent + t.report.Counts.Unchanged
 	if g != nil {
 		t.addIssues(mapping.Extras(g.extras))
 		w.tell(g)
+		if err := w.tellGrowth(ctx); err != nil {
+			return err
+		}
 	}
 	if err := p.agreed.seal(); err != nil {
 		return err
@@ -74,7 +93,7 @@ func (s *Submitter) settle(p *Plan, g *gathering, rules *mapping.Mapping, h *hol
 }
 
 // all goes through the org units of the CHT and of the ledger, in the order of their ids.
-func (w *settlement) all(g *gathering, ids []string) error {
+func (w *settlement) all(ctx context.Context, g *gathering, ids []string) error {
 	asked := w.request.OrgUnits
 	for {
 		known := ""
@@ -96,12 +115,12 @@ func (w *settlement) all(g *gathering, ids []string) error {
 			if err != nil {
 				return err
 			}
-			if err := w.orgUnit(ids[0], w.rules.OrgUnit(cells), true); err != nil {
+			if err := w.orgUnit(ctx, ids[0], w.rules.OrgUnit(cells), true); err != nil {
 				return err
 			}
 			ids = ids[1:]
 		case known != "":
-			if err := w.orgUnit(known, mapping.Settled{}, false); err != nil {
+			if err := w.orgUnit(ctx, known, mapping.Settled{}, false); err != nil {
 				return err
 			}
 		default:
@@ -111,7 +130,7 @@ func (w *settlement) all(g *gathering, ids []string) error {
 }
 
 // orgUnit settles one org unit; fetched says that the CHT gives it.
-func (w *settlement) orgUnit(id string, settled mapping.Settled, fetched bool) error {
+func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Settled, fetched bool) error {
 	t := w.tally
 	d := difference{send: settled.Values}
 	if w.holdings != nil {
@@ -131,14 +150,24 @@ func (w *settlement) orgUnit(id string, settled mapping.Settled, fetched bool) e
 		} else {
 			d = w.unit(u)
 		}
+		if err := w.screen(ctx, id, &d); err != nil {
+			return err
+		}
 		if owner := w.holdings.others.source; !w.policy.AddUp && len(u.others) > 0 && len(d.send)+d.unchanged+d.kept > 0 {
 			return sharedUnit(id, owner, w.cht)
 		}
 		w.note(u, d)
+	} else if err := w.screen(ctx, id, &d); err != nil {
+		return err
 	}
+	behind, known, err := w.aside(id, &settled, &d)
+	if err != nil {
+		return err
+	}
+	dropped := settled.Dropped - d.raised + known
 	counts := &t.report.Counts
-	counts.Dropped += settled.Dropped - d.raised
-	counts.Quarantined += settled.Quarantined + d.kept
+	counts.Dropped += dropped
+	counts.Quarantined += behind
 	counts.Unsent += len(d.send)
 	counts.Unchanged += d.unchanged
 	t.uses.Add(settled.Uses)
@@ -148,20 +177,18 @@ func (w *settlement) orgUnit(id string, settled mapping.Settled, fetched bool) e
 	if err := w.agreed.add(id, d.agreed); err != nil {
 		return err
 	}
-	t.addIssues(settled.Issues)
-	t.addIssues(d.issues)
-	if len(d.send)+settled.Quarantined+d.kept == 0 && d.unchanged > 0 { // nobody has to look at it
+	if len(d.send)+behind+known == 0 && d.unchanged > 0 { // nobody has to look at it
 		delete(t.orgUnits, id)
 		t.last = nil
 		t.same++
 		return nil
 	}
-	if len(d.send)+settled.Quarantined+settled.Dropped+d.kept+d.unchanged == 0 {
+	if len(d.send)+behind+settled.Dropped+known+d.unchanged == 0 {
 		return nil
 	}
 	result := t.orgUnit(id)
-	result.Dropped += settled.Dropped - d.raised
-	result.Quarantined += settled.Quarantined + d.kept
+	result.Dropped += dropped
+	result.Quarantined += behind
 	result.Unsent += len(d.send)
 	result.Unchanged += d.unchanged
 	if d.changes > 0 {
@@ -242,34 +269,37 @@ func (w *settlement) tell(g *gathering) {
 	if w.said > 0 {
 		t.report.Changes = &w.changes
 	}
-	var holds, remedies []string
 	if n := len(w.gone); n > 0 {
-		holds = append(holds, fmt.Sprintf("%d org unit(s), %s first, have nothing in the CHT any more, and DHIS2 holds %d values of ours there, with a sum of %d", n, w.gone[0], w.goneValues, w.goneSum))
-		remedies = append(remedies, "approving deletes those values and sends the rest; rejecting leaves DHIS2 as it is")
+		t.hold(fmt.Sprintf("%d org unit(s), %s first, have nothing in the CHT any more, and DHIS2 holds %d values of ours there, with a sum of %d", n, w.gone[0], w.goneValues, w.goneSum),
+			"approving deletes those values and sends the rest; rejecting leaves DHIS2 as it is")
 	}
 	if w.edited > 0 {
-		holds = append(holds, fmt.Sprintf("somebody changed values of %d org unit(s) in DHIS2", w.edited))
-		remedies = append(remedies, "approving overwrites what was changed there")
+		t.hold(fmt.Sprintf("somebody changed values of %d org unit(s) in DHIS2", w.edited), "approving overwrites what was changed there")
 	}
 	if fall := w.changes.Was - w.changes.Becomes; w.policy.MostShrink > 0 && w.changes.Was > 0 && fall*100 > w.policy.MostShrink*w.changes.Was {
-		holds = append(holds, fmt.Sprintf("the month shrinks from %d to %d, by more than %d %%", w.changes.Was, w.changes.Becomes, w.policy.MostShrink))
-		remedies = append(remedies, "look into the CHT for what is missing; approve only where the fall is true")
+		t.hold(fmt.Sprintf("the month shrinks from %d to %d, by more than %d %%", w.changes.Was, w.changes.Becomes, w.policy.MostShrink),
+			"look into the CHT for what is missing; approve only where the fall is true")
 	}
-	t.holds, t.holdRemedy = strings.Join(holds, "; "), strings.Join(remedies, "; ")
 }
 
-// live gives the org units that are sent in the plan's period, where the data set's live_from chooses; nil is all.
-func (s *Submitter) live(ctx context.Context, p *Plan) (map[string]bool, error) {
-	if len(p.set.Compare.LiveFrom) == 0 {
-		return nil, nil
+// tellGrowth holds a month of which much more stays behind than of the one before: most likely something was changed in DHIS2
+// or in the configuration that nobody meant to change.
+func (w *settlement) tellGrowth(ctx context.Context) error {
+	t, counts := w.tally, w.tally.report.Counts
+	if w.set.MostQuarantined == 0 || w.checking.submitter.Ledger == nil || counts.Quarantined == 0 || counts.Unsent == 0 || len(w.request.OrgUnits) > 0 {
+		return nil
 	}
-	live := map[string]bool{}
-	err := p.patience.with(ctx, "DHIS2", func() error {
-		return p.to.Client.OrgUnits(p.evidence.call(ctx, "Read the org units of data set "+p.set.ID), p.set.ID, func(o dhis2.OrgUnit) {
-			live[o.ID] = isLive(p.set.Compare.LiveFrom, o.Path, p.period)
-		})
-	})
-	return live, err
+	key := ledger.Key{DHIS2: w.set.DHIS2, DataSet: w.set.ID, Period: w.period, CHT: w.from.Name}
+	period, before, found, err := w.checking.submitter.Ledger.Before(ctx, key)
+	if err != nil || !found {
+		return err
+	}
+	if counts.Quarantined*100*before.Fetched-before.Quarantined*100*counts.Fetched <= w.set.MostQuarantined*counts.Fetched*before.Fetched {
+		return nil
+	}
+	why := fmt.Sprintf("%d of %d cells stay behind, and of %s only %d of %d did", counts.Quarantined, counts.Fetched, period, before.Quarantined, before.Fetched)
+	t.hold(why, "look at the issues, and mend what they name in the CHT, in DHIS2 or in the configuration; then reject the submission and submit again, or approve it to send the rest as it is")
+	return nil
 }
 
 // isOut says whether an org unit has not joined yet. One that the data set is not assigned to has no place in the hierarchy, and

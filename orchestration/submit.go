@@ -47,6 +47,8 @@ type Destination struct {
 	HasToken bool
 	// Peer tells what is known of the way to it; nil knows nothing.
 	Peer func() Peer
+	// MetadataAge is how old what is known of its data sets may be; 0 is one hour.
+	MetadataAge time.Duration
 }
 
 // DataSet is what is configured for one data set.
@@ -66,6 +68,11 @@ type DataSet struct {
 	Compare Compare
 	// Completeness says whether org units are registered as complete.
 	Completeness Completeness
+	// Gaps are cells that are known to stay behind.
+	Gaps []Gap
+	// MostQuarantined is by how many percent of its cells more than the month before may stay behind in a month before it is
+	// held for a person; 0 is any.
+	MostQuarantined int
 	// Operation is how the configuration file runs it; the console may say otherwise.
 	Operation Operation
 }
@@ -129,6 +136,8 @@ type Submitter struct {
 	mu sync.Mutex
 	// down are the servers that refused the account or are none, by names such as "DHIS2 national".
 	down map[string]downed
+	// known is what DHIS2 said of its data sets, by destination and data set.
+	known map[string]*metadata
 	// sizers remember how large a request each destination takes well.
 	sizers map[string]*sizer
 	// reading has a place for each source that is being read.

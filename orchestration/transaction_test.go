@@ -142,6 +142,8 @@ func TestTransactionsTellTheWholeStory(t *testing.T) {
 		}, openhim.Successful},
 		{"partly_accepted", func(t *testing.T, b *bench) Conclusion {
 			b.export("DeUnknown01")
+			b.DataSets[0].Unchecked = true // DHIS2 is to refuse it
+			b.DataSets[0].Unchecked = true // DHIS2 is to refuse it
 			return b.concluded(t, Request{RequestedBy: "interop", Transaction: asked}, prepared(b.set), sent(1, posted(409, `{"status":"WARNING"}`)))
 		}, openhim.CompletedWithErrors},
 		{"failed", func(t *testing.T, b *bench) Conclusion {
@@ -273,6 +275,7 @@ func TestRunAgainATransactionAsksForTheSame(t *testing.T) {
 func TestPropertiesAreFlatFewAndComplete(t *testing.T) {
 	b := newBench(t, "2.42.5")
 	b.export("DeUnknown01")
+	b.DataSets[0].Unchecked = true // DHIS2 is to refuse it
 	c := b.concluded(t, Request{RequestedBy: "interop"}, prepared(b.set))
 	telling := telling(b.Ledger)
 	telling.Fault = func() string {

@@ -104,17 +104,17 @@ func (s *Submitter) readBack(ctx context.Context, p *Plan, sub ledger.Submission
 	if err != nil || len(f.orgUnits) == 0 {
 		return err
 	}
-	set, err := s.askDHIS2(ctx, p)
+	m, err := s.askDHIS2(ctx, p)
 	if err != nil {
 		return err
 	}
 	if p.server.Dialect == dhis2.Legacy {
-		p.forgetful = set.NoZeros
+		p.forgetful = m.set.NoZeros
 	}
 	h := s.holdings(ctx, p)
 	defer h.close()
 	ids := slices.Sorted(maps.Keys(f.orgUnits))
-	if err := s.readTheirs(ctx, p, h, &comparison{}, ids); err != nil {
+	if err := s.readTheirs(ctx, m, &settlement{Plan: p, comparison: &comparison{}, holdings: h}, ids); err != nil {
 		return err
 	}
 	for _, id := range ids {

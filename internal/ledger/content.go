@@ -69,7 +69,9 @@ type Preparation struct {
 	// OrgUnits is what became of each org unit so far, each once, those of Content too: their Unsent is the number of
 	// their values there. Nil is nothing.
 	OrgUnits iter.Seq2[OrgUnitOutcome, error]
-	Issues   []issue.Issue
+	// Quarantine are the cells that stay behind, those of one org unit together, each org unit once; nil is nothing.
+	Quarantine iter.Seq2[[]QuarantinedCell, error]
+	Issues     []issue.Issue
 	// Facts is a JSON object of what the step knows of itself; nil is an empty one.
 	Facts []byte
 	// IssuesTotal is how many issues there are where it is more than the list holds.
@@ -115,6 +117,9 @@ func (l *Ledger) Prepared(ctx context.Context, id string, p Preparation, next Ne
 			return err
 		}
 		if err := storeOrgUnits(ctx, tx, s, p.OrgUnits); err != nil {
+			return err
+		}
+		if err := storeQuarantine(ctx, tx, s, p.Quarantine); err != nil {
 			return err
 		}
 		if err := addIssues(ctx, tx, s, p.Issues, max(p.IssuesTotal, len(p.Issues))); err != nil {

@@ -129,7 +129,7 @@ func (l *Ledger) Restart(ctx context.Context, id string, next Next) error {
 
 // startAnew takes back all that preparing left.
 func startAnew(ctx context.Context, tx *sql.Tx, s Submission) error {
-	for _, table := range []string{"content", "org_unit_outcome"} {
+	for _, table := range []string{"content", "org_unit_outcome", "quarantine"} {
 		//nolint:gosec // the tables are those above
 		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE submission = $1`, s.number); err != nil {
 			return err

@@ -80,7 +80,7 @@ func (l *Ledger) thinSlice(ctx context.Context, keep Keep) (thinned int, err err
 }
 
 func (l *Ledger) thin(ctx context.Context, tx *sql.Tx, submission int) error {
-	for _, table := range []string{"content", "chunk", "exchange", "org_unit_outcome", "request"} {
+	for _, table := range []string{"content", "chunk", "exchange", "org_unit_outcome", "quarantine", "request"} {
 		//nolint:gosec // the tables are those above
 		if _, err := tx.ExecContext(ctx, `DELETE FROM `+table+` WHERE submission = $1`, submission); err != nil {
 			return err

@@ -121,6 +121,28 @@ func (d *DHIS2) CloseOrgUnit(id, date string) {
 	}
 }
 
+// AssignDataSet assigns a data set to an org unit.
+func (d *DHIS2) AssignDataSet(dataSet, orgUnit string) { d.assign(dataSet, orgUnit, true) }
+
+// WithdrawDataSet takes the assignment of a data set to an org unit back.
+func (d *DHIS2) WithdrawDataSet(dataSet, orgUnit string) { d.assign(dataSet, orgUnit, false) }
+
+func (d *DHIS2) assign(dataSet, orgUnit string, assigned bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	set, place := d.index.sets.byID[dataSet], d.index.places.byID[orgUnit]
+	if set == nil || place == nil || set.places[orgUnit] == assigned {
+		return
+	}
+	if assigned {
+		set.places[orgUnit] = true
+		set.units = append(set.units, place)
+		return
+	}
+	delete(set.places, orgUnit)
+	set.units = slices.DeleteFunc(set.units, func(p *dhis2Place) bool { return p == place })
+}
+
 // LockPeriod lets a period of a data set count as expired.
 func (d *DHIS2) LockPeriod(dataSet, period string) {
 	d.mu.Lock()

@@ -1,0 +1,161 @@
+package orchestration
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cht-dhis2/mediator/internal/ledger"
+)
+
+// behind tells the cells that stay behind, as the report has them, and makes sure that the store has the same.
+func (l *lateData) behind(t *testing.T, r Report) string {
+	t.Helper()
+	name := map[string]string{}
+	for letter, id := range l.ids {
+		name[id] = letter
+	}
+	var told, stored []string
+	for _, c := range r.Quarantined {
+		told = append(told, name[c.OrgUnit]+"."+name[c.DataElement]+"="+c.Value+" "+c.Code)
+		if c.Reason == "" || c.Remedy == "" {
+			t.Errorf("%+v says too little", c)
+		}
+	}
+	for cells, err := range l.Ledger.Quarantine(t.Context(), r.ID, "") {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range cells {
+			stored = append(stored, name[c.OrgUnit]+"."+name[c.DataElement]+"="+c.Value+" "+c.Code)
+		}
+	}
+	if strings.Join(told, ", ") != strings.Join(stored, ", ") || len(told) != r.Counts.Quarantined {
+		t.Errorf("the report tells %v, the store has %v, and %d are counted", told, stored, r.Counts.Quarantined)
+	}
+	return strings.Join(told, ", ")
+}
+
+func TestOneBadCellNeverSinksAMonth(t *testing.T) {
+	for _, version := range []string{"2.42.5.2", "2.43.1"} {
+		t.Run(version, func(t *testing.T) {
+			l := newLateData(t, version)
+			l.ids["q"], l.ids["u"] = "DeUnknown01", "OuUnknown01"
+			l.dhis2.WithdrawDataSet(l.set, l.ids["b"])
+			l.says("a.x=3 a.q=4 b.x=7 b.z=8 c.x=1 u.x=2")
+			r, _ := l.submit(t, t.Context())
+			want := "a.q=4 data_element_not_in_data_set, u.x=2 org_unit_unknown, b.x=7 org_unit_not_assigned, b.z=8 org_unit_not_assigned"
+			if got := l.behind(t, r); !sameList(got, want) || r.State != ledger.PartlyAccepted || l.holds() != "a.x=3 c.x=1" || len(l.dhis2.Imports()) != 1 {
+				t.Errorf("%s, %s stay behind, DHIS2 holds %s after %d imports", r.State, got, l.holds(), len(l.dhis2.Imports()))
+			}
+			if got := codes(r); got != "data_element_not_in_data_set:1 org_unit_not_assigned:2 org_unit_unknown:1" {
+				t.Errorf("issues %s", got)
+			}
+			// Nothing changed: nothing is sent, and what stays behind is told again.
+			r, _ = l.submit(t, t.Context())
+			if got := l.behind(t, r); !sameList(got, want) || r.State != ledger.PartlyAccepted || len(l.dhis2.Imports()) != 1 {
+				t.Errorf("again: %s, %s, %d imports", r.State, got, len(l.dhis2.Imports()))
+			}
+			// The assignment is made up for, and nobody has to do anything here, though what is known of DHIS2 is not old.
+			l.dhis2.AssignDataSet(l.set, l.ids["b"])
+			r, _ = l.submit(t, t.Context())
+			if got := l.behind(t, r); !sameList(got, "a.q=4 data_element_not_in_data_set, u.x=2 org_unit_unknown") || l.holds() != "a.x=3 b.x=7 b.z=8 c.x=1" {
+				t.Errorf("afterwards: %s, DHIS2 holds %s", got, l.holds())
+			}
+		})
+	}
+}
+
+func sameList(a, b string) bool {
+	in := map[string]int{}
+	for _, one := range strings.Split(a, ", ") {
+		in[one]++
+	}
+	for _, one := range strings.Split(b, ", ") {
+		in[one]--
+	}
+	for _, n := range in {
+		if n != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func TestMetadataIsReadAgainWhenItIsOldOrDHIS2SaysOtherwise(t *testing.T) {
+	l := newLateData(t, "2.42.5.2")
+	now := nine
+	l.Now = func() time.Time { return now }
+	key := "national " + l.set
+	l.says("a.x=3 b.x=7")
+	l.submit(t, t.Context())
+	first := l.known[key]
+	l.says("a.x=4 b.x=7")
+	now = now.Add(59 * time.Minute)
+	if l.submit(t, t.Context()); first == nil || l.known[key] != first {
+		t.Error("it was read again within the hour")
+	}
+	l.says("a.x=5 b.x=7")
+	now = now.Add(2 * time.Minute)
+	if l.submit(t, t.Context()); l.known[key] == first {
+		t.Error("it was not read again after an hour")
+	}
+	l.dhis2.WithdrawDataSet(l.set, l.ids["a"])
+	l.says("a.x=6 b.x=8")
+	r, _ := l.submit(t, t.Context())
+	if r.Counts.Refused != 1 || l.known[key] != nil {
+		t.Errorf("%+v, and what DHIS2 contradicted is still known: %v", r.Counts, l.known[key] != nil)
+	}
+	if r, _ = l.submit(t, t.Context()); l.behind(t, r) != "a.x=6 org_unit_not_assigned" || r.Counts.Refused != 0 {
+		t.Errorf("%+v", r.Counts)
+	}
+}
+
+func TestAKnownGapIsNoNews(t *testing.T) {
+	l := newLateData(t, "2.43.1")
+	l.ids["q"] = "DeUnknown01"
+	l.DataSets[0].Gaps = []Gap{
+		{DataElement: l.ids["q"], Reason: "not in the form yet", Until: nine.AddDate(0, 1, 0).Truncate(24 * time.Hour)},
+		{OrgUnit: l.ids["b"], Reason: "ended", Until: nine.AddDate(0, 0, -1).Truncate(24 * time.Hour)},
+	}
+	l.says("a.x=3 a.q=4 c.q=5")
+	r, _ := l.submit(t, t.Context())
+	if r.State != ledger.Accepted || r.Counts.Dropped != 2 || r.Counts.Quarantined != 0 || codes(r) != "known_gap:2" {
+		t.Errorf("%s %+v %s", r.State, r.Counts, codes(r))
+	}
+	l.dhis2.WithdrawDataSet(l.set, l.ids["b"])
+	l.forgetMetadata(parties{set: l.DataSets[0], to: l.Destinations["national"]})
+	l.says("a.x=3 a.q=4 b.x=5")
+	r, _ = l.submit(t, t.Context())
+	if r.State != ledger.PartlyAccepted || l.behind(t, r) != "b.x=5 org_unit_not_assigned" {
+		t.Errorf("a gap that has ended: %s %+v", r.State, r.Counts)
+	}
+}
+
+func TestAMonthOfWhichMuchMoreStaysBehindWaitsForAPerson(t *testing.T) {
+	l := newLateData(t, "2.43.1")
+	l.ids["q"] = "DeUnknown01"
+	l.DataSets[0].MostQuarantined = 10
+	l.says("a.x=3 a.q=4 b.x=7")
+	if r, _ := l.submit(t, t.Context()); r.State != ledger.PartlyAccepted {
+		t.Fatalf("the first month has nothing to be compared with: %s", r.State)
+	}
+	l.dhis2.WithdrawDataSet(l.set, l.ids["b"])
+	l.forgetMetadata(parties{set: l.DataSets[0], to: l.Destinations["national"]})
+	l.says("a.x=4 a.q=4 b.x=8")
+	r, _ := l.submit(t, t.Context())
+	if r.State != ledger.Held || !strings.Contains(r.Error, "2 of 3 cells stay behind, and of 202609 only 1 of 3 did") || l.holds() != "a.x=3 b.x=7" {
+		t.Fatalf("%s %q, DHIS2 holds %s", r.State, r.Error, l.holds())
+	}
+	if err := l.Approve(t.Context(), r.ID, "officer"); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := l.Follow(t.Context(), r.ID); err != nil || r.State != ledger.PartlyAccepted || l.holds() != "a.x=4 b.x=7" {
+		t.Errorf("approved: %v %s, DHIS2 holds %s", err, r.State, l.holds())
+	}
+	// It is not held again for what a person has seen.
+	l.says("a.x=5 a.q=4 b.x=8")
+	if r, _ := l.submit(t, t.Context()); r.State != ledger.PartlyAccepted || l.holds() != "a.x=5 b.x=7" {
+		t.Errorf("%s %q, DHIS2 holds %s", r.State, r.Error, l.holds())
+	}
+}
