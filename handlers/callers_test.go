@@ -15,7 +15,7 @@ import (
 )
 
 // inside are paths for those who may come in.
-var inside = []string{submissionsPath, submissionsPath + "/x", submissionsPath + "/x/org-units", Base + "/poll", Base + "/preview", Base + "/data-value-sets", Base + "/schedule", "/metrics"}
+var inside = []string{submissionsPath, submissionsPath + "/x", submissionsPath + "/x/org-units", submissionsPath + "/x/quarantine", Base + "/poll", Base + "/preview", Base + "/data-value-sets", Base + "/schedule", "/metrics"}
 
 // outside are paths for everybody.
 var outside = []string{"/", Base, Base + "/", "/healthz", "/readyz"}

@@ -161,6 +161,7 @@ func (d *door) routes() *gin.Engine {
 	read(inside, "/submissions", d.submissions)
 	read(inside, "/submissions/:id", d.submission)
 	read(inside, "/submissions/:id/org-units", d.orgUnits)
+	read(inside, "/submissions/:id/quarantine", d.quarantine)
 	inside.POST("/submissions/:id/approve", d.act((*orchestration.Submitter).Approve))
 	inside.POST("/submissions/:id/reject", d.act((*orchestration.Submitter).Reject))
 	inside.POST("/submissions/:id/retry", d.act((*orchestration.Submitter).Retry))

@@ -65,7 +65,7 @@ func TestReadinessIsTold(t *testing.T) {
 func TestMethodsAreThoseOfTheRoute(t *testing.T) {
 	b := newBench(t, 0, nil)
 	id := b.submit(t).ID
-	for _, path := range []string{"/", "/healthz", "/readyz", submissionsPath, submissionsPath + "/" + id, submissionsPath + "/" + id + "/org-units", Base + "/schedule"} {
+	for _, path := range []string{"/", "/healthz", "/readyz", submissionsPath, submissionsPath + "/" + id, submissionsPath + "/" + id + "/org-units", submissionsPath + "/" + id + "/quarantine", Base + "/schedule"} {
 		if a := b.call(t, http.MethodHead, path, ""); a.status != 200 {
 			t.Errorf("HEAD %s: %d", path, a.status)
 		}

@@ -476,3 +476,32 @@ func TestScheduleIsTold(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestWhatStaysBehindIsListedByOrgUnits(t *testing.T) {
+	b := newBench(t, 0, nil)
+	units := map[string]bool{}
+	for _, v := range b.country.Right[b.sets[0]] {
+		if !units[v.OrgUnit] && len(units) < 3 {
+			units[v.OrgUnit] = true
+			b.dhis2.WithdrawDataSet(b.sets[0], v.OrgUnit)
+		}
+	}
+	report := b.submit(t)
+	if report.Counts.Quarantined == 0 || len(report.Quarantined) != report.Counts.Quarantined {
+		t.Fatalf("%+v, and %d are listed", report.Counts, len(report.Quarantined))
+	}
+	seen, pages := 0, 0
+	for after := ""; pages == 0 || after != ""; pages++ {
+		var list quarantineList
+		b.call(t, http.MethodGet, submissionsPath+"/"+report.ID+"/quarantine?limit=1&after="+after, "").into(t, &list)
+		for _, c := range list.Cells {
+			if seen++; !units[c.OrgUnit] || c.Code != "org_unit_not_assigned" || c.Value == "" || c.Remedy == "" {
+				t.Errorf("%+v", c)
+			}
+		}
+		after = list.Next
+	}
+	if seen != report.Counts.Quarantined || pages != len(units) {
+		t.Errorf("%d cells on %d pages, want %d on %d", seen, pages, report.Counts.Quarantined, len(units))
+	}
+}

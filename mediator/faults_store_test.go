@@ -94,7 +94,10 @@ func (h *house) forAnybody() (binary string) {
 		h.t.Fatal(err)
 	}
 	binary = filepath.Join(h.t.TempDir(), "mediator")
-	if err := os.WriteFile(binary, text, 0o755); err != nil {
+	syscall.ForkLock.RLock() // a process that begins meanwhile would keep the file open for writing
+	err = os.WriteFile(binary, text, 0o755)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		h.t.Fatal(err)
 	}
 	if err := os.Chmod(filepath.Dir(h.folder), 0o755); err != nil {
