@@ -3,7 +3,9 @@ package orchestration
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -82,9 +84,7 @@ func (s *Submitter) checking(ctx context.Context, p *Plan, m *metadata) (*checki
 	if p.set.Unchecked || p.visit != nil { // who only looks sends nothing
 		return k, nil
 	}
-	if err := k.take(ctx, m); err != nil {
-		return nil, err
-	}
+	k.take(m)
 	if k.blocking() && !k.isFresh() {
 		if err := k.again(ctx); err != nil {
 			return nil, err
@@ -110,13 +110,13 @@ func (k *checking) blocking() bool {
 func (k *checking) isFresh() bool { return k.meta == k.plan.lately }
 
 // take makes the checks of metadata.
-func (k *checking) take(ctx context.Context, m *metadata) error {
+func (k *checking) take(m *metadata) {
 	k.meta, k.asked = m, map[string]bool{}
 	k.facts = validation.Facts{
 		Server: k.plan.server, User: m.user, Set: &m.set, Period: k.plan.period, OrgUnits: m.orgUnits, Others: map[string]dhis2.OrgUnit{},
+		Approvals: map[validation.Approval]string{},
 	}
 	k.Checks = validation.New(k.facts)
-	return nil
 }
 
 // again reads the metadata anew, with all that was asked beside them.
@@ -130,15 +130,8 @@ func (k *checking) again(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := k.take(ctx, m); err != nil {
-		return err
-	}
-	ids := make([]string, 0, len(asked))
-	for id := range asked {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	return k.look(ctx, ids)
+	k.take(m)
+	return k.look(ctx, slices.Sorted(maps.Keys(asked)))
 }
 
 // ask asks DHIS2 something, as long as there is patience.
@@ -152,27 +145,66 @@ func (k *checking) ask(ctx context.Context, f func() error) error {
 	return err
 }
 
-// look asks DHIS2 for those org units that the data set is not assigned to, to tell the unknown ones.
+// look asks DHIS2 for those org units that the data set is not assigned to, to tell the unknown ones, and of the others how far
+// their data are approved. It asks once for each.
 func (k *checking) look(ctx context.Context, orgUnits []string) error {
 	if k.Checks == nil {
 		return nil
 	}
-	var ids []string
+	var strange, approvable []string
 	for _, id := range orgUnits {
-		if _, assigned := k.facts.OrgUnits[id]; !assigned && !k.asked[id] && dhis2.IsUID(id) {
-			ids = append(ids, id)
+		_, assigned := k.facts.OrgUnits[id]
+		switch {
+		case k.asked[id]:
+			continue
+		case !assigned && dhis2.IsUID(id):
+			strange = append(strange, id)
+		case assigned && k.meta.set.Workflow != "":
+			approvable = append(approvable, id)
 		}
-	}
-	if len(ids) == 0 {
-		return nil
-	}
-	err := k.ask(ctx, func() error {
-		return k.plan.to.Client.OrgUnitsByID(k.plan.evidence.call(ctx, fmt.Sprintf("Look for %d org units that data set %s is not assigned to", len(ids), k.plan.set.ID)), ids,
-			func(o dhis2.OrgUnit) { k.facts.Others[o.ID] = o })
-	})
-	for _, id := range ids {
 		k.asked[id] = true
 	}
+	if len(strange) > 0 {
+		err := k.ask(ctx, func() error {
+			what := fmt.Sprintf("Look for %d org units that data set %s is not assigned to", len(strange), k.plan.set.ID)
+			return k.plan.to.Client.OrgUnitsByID(k.plan.evidence.call(ctx, what), strange, func(o dhis2.OrgUnit) { k.facts.Others[o.ID] = o })
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if len(approvable) == 0 {
+		return nil
+	}
+	about := dhis2.Approvable{Workflow: k.meta.set.Workflow, Period: k.plan.period, OrgUnits: approvable, AttributeOptionCombos: k.meta.set.AttributeOptionCombos}
+	err := k.ask(ctx, func() error {
+		return k.plan.to.Client.Approvals(k.plan.evidence.call(ctx, fmt.Sprintf("Ask DHIS2 %s what is approved of %s", k.plan.to.Name, k.plan.period)), about,
+			func(a dhis2.ApprovalState) {
+				k.facts.Approvals[validation.Approval{OrgUnit: a.OrgUnit, AttributeOptionCombo: a.AttributeOptionCombo}] = a.State
+			})
+	})
+	k.Checks = validation.New(k.facts)
+	return err
+}
+
+// except asks DHIS2 for the org units for which a period that is over for the others is open all the same. Where it does not
+// tell, that is noted, and there are none.
+func (k *checking) except(ctx context.Context) error {
+	k.facts.Exceptions = map[string]bool{}
+	err := k.ask(ctx, func() (err error) {
+		call := k.plan.evidence.call(ctx, fmt.Sprintf("Ask DHIS2 %s for lock exceptions of %s", k.plan.to.Name, k.plan.period))
+		k.facts.Exceptions, err = k.plan.to.Client.LockExceptions(call, k.meta.set.ID, k.plan.period)
+		return err
+	})
+	var known *dhis2.Error
+	if errors.As(err, &known) && known.Kind != dhis2.Unavailable && known.Kind != dhis2.Credentials {
+		k.plan.tally.addIssues([]issue.Issue{{
+			Code: "lock_exceptions_unknown", Severity: issue.Note, Count: 1, Text: "whether an org unit has a lock exception cannot be read: " + err.Error(),
+			Remedy: "let the account read /api/lockExceptions; until then an org unit with an exception is taken for a locked one",
+		}})
+		err = nil
+	}
+	k.Checks = validation.New(k.facts)
 	return err
 }
 
@@ -182,6 +214,12 @@ func (k *checking) orgUnit(ctx context.Context, id string) (*validation.Finding,
 		return nil, err
 	}
 	found := k.Checks.OrgUnit(id)
+	if found != nil && found.Locks && k.facts.Exceptions == nil {
+		if err := k.except(ctx); err != nil {
+			return nil, err
+		}
+		found = k.Checks.OrgUnit(id)
+	}
 	if found == nil || k.isFresh() {
 		return found, nil
 	}
@@ -221,11 +259,14 @@ func (w *settlement) screen(ctx context.Context, id string, d *difference) error
 				return err
 			}
 		}
-		if found == nil {
-			send = append(send, *v)
+		if found != nil {
+			d.screened = append(d.screened, screened{*v, found})
 			continue
 		}
-		d.screened = append(d.screened, screened{*v, found})
+		if w.checking.DropsZero(v) {
+			w.zeros++
+		}
+		send = append(send, *v)
 	}
 	d.send = send
 	if whole != nil { // nothing is removed there, nor overwritten
@@ -306,6 +347,9 @@ func (w *settlement) found(id string, v *mapping.Value, f *validation.Finding) {
 
 // tellFindings adds the findings that are about many cells, and the gaps that are known.
 func (w *settlement) tellFindings() {
+	if w.zeros > 0 {
+		w.tally.issues.Add(w.checking.ZerosNotKept(w.zeros))
+	}
 	all := make([]issue.Issue, 0, len(w.findings))
 	for i, n := range w.findings {
 		i.Count = n

@@ -274,6 +274,7 @@ func TestARequestAfterTheAccountIsMendedGoesOnAtOnce(t *testing.T) {
 
 func TestRetrySendsWhatFailed(t *testing.T) {
 	b := newBench(t, "2.43.1")
+	b.DataSets[0].Unchecked = true
 	wrong := b.country.Right[b.set][0].OrgUnit
 	b.dhis2.CloseOrgUnit(wrong, "2020-01-01")
 	start(t, NewService(b.Submitter))

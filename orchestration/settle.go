@@ -26,8 +26,9 @@ type settlement struct {
 	ours     []cell
 
 	gaps *gaps
-	// findings count the cells of those that are told together.
+	// findings count the cells of those that are told together, zeros the values to send of which DHIS2 will keep none.
 	findings map[issue.Issue]int
+	zeros    int
 
 	changes                             Changes
 	gone                                []string

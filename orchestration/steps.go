@@ -66,15 +66,35 @@ func (s *Submitter) finish(ctx context.Context, id string, f *failure) error {
 	}
 	end := endOf(sub.Counts, f)
 	end.Completeness, end.Issues = completed.Completeness, completed.Issues
-	if sub.NotKept > 0 {
+	foretold, err := s.foretold(ctx, id, sub.NotKept)
+	if err != nil {
+		return err
+	}
+	if sub.NotKept > foretold {
 		end.Issues = append(end.Issues, issue.Issue{
-			Code: "zeros_not_kept", Severity: issue.Note, Count: sub.NotKept,
+			Code: zerosNotKept, Severity: issue.Note, Count: sub.NotKept,
 			Text:   fmt.Sprintf("DHIS2 %s took these zeros and stores none, as zero is not significant for their data elements", factsOf(sub).Version),
 			Remedy: "tick \"store zero data values\" on those data elements whose zeros are wanted",
 		})
 	}
 	return s.Ledger.Finish(ctx, id, end, s.jobs.next(concludeStep))
 }
+
+// foretold is how many zeros preparing said that DHIS2 would not keep, where somebody wants to know.
+func (s *Submitter) foretold(ctx context.Context, id string, notKept int) (n int, err error) {
+	if notKept == 0 {
+		return 0, nil
+	}
+	issues, err := s.Ledger.Issues(ctx, id)
+	for _, i := range issues {
+		if i.Code == zerosNotKept {
+			n += i.Count
+		}
+	}
+	return n, err
+}
+
+const zerosNotKept = "zeros_not_kept"
 
 // locked says that DHIS2 refused everything that was sent, as the period is locked; nil where it is not so. What differs is
 // among the refused cells, for a lock exception.

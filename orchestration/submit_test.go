@@ -310,6 +310,7 @@ func TestRequestThatCanMeanNothingIsAUsageError(t *testing.T) {
 
 func TestOrgUnitsOfSeveralAttributeOptionCombosGoApart(t *testing.T) {
 	b := newBench(t, "2.42.5")
+	b.DataSets[0].Unchecked = true
 	one, two := b.country.Right[b.set][0], b.country.Right[b.set][1]
 	b.cht.SetExport(b.set, "202609", []byte(`{"dataSet":"`+b.set+`","period":"202609","dataValues":[`+
 		`{"dataElement":"`+one.DataElement+`","orgUnit":"`+one.OrgUnit+`","value":1},`+
