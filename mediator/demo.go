@@ -177,11 +177,11 @@ func (d *demo) play() error {
 			}
 		}
 	}
-	left := d.refusedOrgUnits()
-	fmt.Fprintf(d.stdout, "\nDHIS2 2.43 refuses a whole request for one org unit that it does not take; 2.42 refuses the values of that org unit\n"+
-		"alone. Until the org units are mended in DHIS2, the configuration may leave them out, as the remedies say:\n")
+	fmt.Fprintf(d.stdout, "\nWhat DHIS2 would not take was set aside, and all the rest arrived. It is looked at again at each run: somebody now assigns\n"+
+		"the data sets to these org units in DHIS2 2.43 and opens those that were closed, and what they had to report goes by itself.\n")
+	d.mend(d.servers[d.names[1]])
 	for _, set := range d.country.DataSets {
-		if err := d.submit(d.names[1], set, "--set", "data_sets."+set+".exclude_org_units=["+strings.Join(left, ",")+"]"); err != nil {
+		if err := d.submit(d.names[1], set); err != nil {
 			return err
 		}
 	}
@@ -193,6 +193,16 @@ func (d *demo) play() error {
 	after := len(d.servers[d.names[0]].Values())
 	fmt.Fprintf(d.stdout, "\nBefore and after, this DHIS2 holds %d and %d values: a second run is harmless.\n", before, after)
 	return nil
+}
+
+// mend does in a DHIS2 what the remedies say of its org units.
+func (d *demo) mend(server *sandbox.DHIS2) {
+	for _, orgUnit := range d.refusedOrgUnits() {
+		server.CloseOrgUnit(orgUnit, "")
+		for _, set := range d.country.DataSets {
+			server.AssignDataSet(set, orgUnit)
+		}
+	}
 }
 
 // refusedOrgUnits are those that DHIS2 does not take, which the country knows.

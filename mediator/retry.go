@@ -77,7 +77,10 @@ func (c onSubmission) act(a *app, do func(s *orchestration.Submitter, ctx contex
 // explainState says what to do where a submission is not in a state for what was asked.
 func explainState(id string, err error) error {
 	var remedy string
+	var notNow *orchestration.NotNowError
 	switch {
+	case errors.As(err, &notNow):
+		remedy = notNow.Remedy
 	case errors.Is(err, ledger.ErrNotFound):
 		err, remedy = ledger.ErrNotFound, "mediator status lists the submissions"
 	case errors.Is(err, ledger.ErrState):

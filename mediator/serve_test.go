@@ -238,9 +238,9 @@ func TestServiceIsTriggeredThroughOpenHIMAndFinishesTheTransaction(t *testing.T)
 	}
 	first := h.transaction("the transaction is finished", func(t map[string]any) bool { return t["status"] == "Successful" })
 	want := []string{
-		"1 Ask DHIS2 national for its version", "2 Read data set " + h.set + " from DHIS2 national", "3 Read the settings of CHT county",
-		"4 Fetch " + h.period + " from CHT county", "5 Ask DHIS2 national whose account this is", "6 Read what DHIS2 national holds of " + h.period,
-		"7 Transform: 48 values, 8 org units", "8 Send org units 1 to 8 of 8",
+		"1 Ask DHIS2 national for its version", "2 Read data set " + h.set + " from DHIS2 national", "3 Ask DHIS2 national whose account this is",
+		"4 Read the org units of data set " + h.set, "5 Read the settings of CHT county", "6 Fetch " + h.period + " from CHT county",
+		"7 Read what DHIS2 national holds of " + h.period, "8 Transform: 48 values, 8 org units", "9 Send org units 1 to 8 of 8",
 	}
 	if got := stepNames(first); !slices.Equal(got, want) {
 		t.Errorf("got steps %q, want %q", got, want)

@@ -119,7 +119,7 @@ func (c standInsFlags) settings(d *demo) string {
 		fmt.Fprintf(&b, "  - {name: %s, url: %q, token_file: dhis2-token}\n", name, d.urls[d.whats[name]])
 	}
 	fmt.Fprintf(&b, "data_sets:\n")
-	// The first data set has problems that people will see. The second one leaves out the org units that DHIS2 2.43 refuses, as
+	// The first data set has problems that people will see. The second one leaves out the org units that DHIS2 does not take, as
 	// their remedy says, and arrives whole.
 	without := []string{"", ", exclude_org_units: [" + strings.Join(d.refusedOrgUnits(), ", ") + "]"}
 	for i, set := range d.country.DataSets {

@@ -381,6 +381,12 @@ func (s *Submitter) Retry(ctx context.Context, id, by string) error {
 			Remedy: "let only one of the sources have the org unit, and submit the period again",
 		}
 	}
+	if errors.Is(err, ledger.ErrState) && sub.State.Ended() && sub.Counts.Quarantined > 0 {
+		return &NotNowError{
+			What:   fmt.Sprintf("DHIS2 took all that was sent of it; %d cells stayed behind before that", sub.Counts.Quarantined),
+			Remedy: "mend what their issues name, and submit the period again: each submission looks at them anew", err: err,
+		}
+	}
 	if err == nil {
 		s.log(id, sub.Key).WithField("requested_by", by).Info("what failed of a submission goes again")
 	}
