@@ -122,15 +122,14 @@ func (k *checking) take(m *metadata) {
 // again reads the metadata anew, with all that was asked beside them.
 func (k *checking) again(ctx context.Context) error {
 	asked := k.asked
-	var m *metadata
 	err := k.ask(ctx, func() (err error) {
-		m, err = k.submitter.readMetadata(ctx, k.plan)
+		k.plan.lately, err = k.submitter.readMetadata(ctx, k.plan.parties, k.plan.evidence)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	k.take(m)
+	k.take(k.plan.lately)
 	return k.look(ctx, slices.Sorted(maps.Keys(asked)))
 }
 
@@ -231,14 +230,14 @@ func (k *checking) orgUnit(ctx context.Context, id string) (*validation.Finding,
 
 // value says why a value cannot be sent.
 func (k *checking) value(ctx context.Context, v *mapping.Value) (*validation.Finding, error) {
-	found := k.Checks.Value(v)
+	found := k.Value(v)
 	if found == nil || k.isFresh() {
 		return found, nil
 	}
 	if err := k.again(ctx); err != nil {
 		return nil, err
 	}
-	return k.Checks.Value(v), nil
+	return k.Value(v), nil
 }
 
 // screen takes out of what is to be sent what DHIS2 would not take.

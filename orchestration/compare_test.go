@@ -611,7 +611,7 @@ func TestOneSourceOfSeveralReadsItsPartOfTheCountryOnly(t *testing.T) {
 		}
 		p := l.newPlan("x", who, Request{DataSet: l.set, CHT: "county"})
 		p.period, _ = dhis2.ParsePeriod("202609")
-		m, err := l.metadata(t.Context(), p)
+		m, _, err := l.metadata(t.Context(), who, p.evidence)
 		if err != nil {
 			t.Fatal(err)
 		}

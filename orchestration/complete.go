@@ -144,9 +144,8 @@ func (c *completing) mayUndo(r ledger.Registration) bool {
 
 // registry is what DHIS2 shows of what is to be registered.
 type registry struct {
-	account  string
-	set      dhis2.DataSet
-	assigned map[string]bool
+	*metadata
+
 	// by are the registrations, and who made them last.
 	by map[dhis2.Registration]string
 }
@@ -155,16 +154,8 @@ type registry struct {
 func (c *completing) ask(ctx context.Context, todo []ledger.Registration) (s registry, err error) {
 	client, name := c.who.to.Client, "DHIS2 "+c.who.to.Name
 	defer func() { c.contacted(name, err) }()
-	user, err := client.Me(c.calls.call(ctx, "Ask "+name+" whose account this is"))
-	if err != nil {
-		return s, err
-	}
-	s = registry{account: user.Username, assigned: map[string]bool{}, by: map[dhis2.Registration]string{}}
-	if s.set, err = client.DataSet(c.calls.call(ctx, "Read data set "+c.who.set.ID+" from "+name), c.who.set.ID); err != nil {
-		return s, err
-	}
-	err = client.OrgUnits(c.calls.call(ctx, "Read the org units of data set "+c.who.set.ID), c.who.set.ID, func(o dhis2.OrgUnit) { s.assigned[o.ID] = true })
-	if err != nil {
+	s.by = map[dhis2.Registration]string{}
+	if s.metadata, err = c.readMetadata(ctx, c.who, c.calls); err != nil {
 		return s, err
 	}
 	slice := dhis2.Slice{DataSet: c.who.set.ID, Period: c.submission.Period}
@@ -173,7 +164,7 @@ func (c *completing) ask(ctx context.Context, todo []ledger.Registration) (s reg
 	}
 	if len(todo) > mostListedUnits {
 		slice.OrgUnits = nil
-		for _, root := range user.OrgUnits {
+		for _, root := range s.user.OrgUnits {
 			slice.OrgUnits = append(slice.OrgUnits, root.ID)
 		}
 	}
@@ -219,9 +210,9 @@ func decide(r ledger.Registration, s registry) ledger.RegistrationState {
 	openBy, open := s.by[dhis2.Registration{OrgUnit: r.OrgUnit, AttributeOptionCombo: r.AttributeOptionCombo}]
 	oursOnce := r.State == ledger.Registered || r.State == ledger.Registering || r.State == ledger.Undoing
 	switch {
-	case complete && oursOnce && completeBy == s.account && r.Whole:
+	case complete && oursOnce && completeBy == s.user.Username && r.Whole:
 		return ledger.Registered
-	case complete && oursOnce && completeBy == s.account:
+	case complete && oursOnce && completeBy == s.user.Username:
 		return ledger.Undoing
 	case complete:
 		return ledger.OfOthers
@@ -231,7 +222,7 @@ func decide(r ledger.Registration, s registry) ledger.RegistrationState {
 		return ledger.Undone
 	case !r.Whole:
 		return ledger.Reopened
-	case open && (openBy != s.account || r.State != ledger.Undone && r.State != ledger.Undoing && r.State != ledger.Registering):
+	case open && (openBy != s.user.Username || r.State != ledger.Undone && r.State != ledger.Undoing && r.State != ledger.Registering):
 		return ledger.Reopened
 	default:
 		return ledger.Registering
@@ -241,13 +232,14 @@ func decide(r ledger.Registration, s registry) ledger.RegistrationState {
 // unfit says why an org unit is not to be registered; empty where it may be. DHIS2 takes a registration of an org unit that the
 // data set is not assigned to, and makes a missing attribute option combo the default one.
 func unfit(r ledger.Registration, s registry) string {
-	set := s.set
+	set := &s.set
 	known := r.AttributeOptionCombo == "" && set.DefaultCombo != ""
 	for _, id := range set.AttributeOptionCombos {
 		known = known || id == r.AttributeOptionCombo
 	}
+	_, assigned := s.orgUnits[r.OrgUnit]
 	switch {
-	case !s.assigned[r.OrgUnit]:
+	case !assigned:
 		return "data set " + set.ID + " is not assigned to the org unit in DHIS2"
 	case !known && r.AttributeOptionCombo == "":
 		return "data set " + set.ID + " needs an attribute option combo"

@@ -19,32 +19,34 @@ type metadata struct {
 // usualMetadataAge is how old what is known of a data set may be, unless set otherwise.
 const usualMetadataAge = time.Hour
 
-// metadata gives what DHIS2 knows of a plan's data set: as it was read before, where that is not too old. What is found wrong
-// by an old reading has to be looked at again by a new one, as somebody may have mended it meanwhile.
-func (s *Submitter) metadata(ctx context.Context, p *Plan) (*metadata, error) {
-	key, age := p.to.Name+" "+p.set.ID, p.to.MetadataAge
+// metadata gives what DHIS2 knows of a data set: as it was read before, where that is not too old, or else anew. What is found
+// wrong by an old reading has to be looked at again by a new one, as somebody may have mended it meanwhile.
+func (s *Submitter) metadata(ctx context.Context, who parties, calls *evidence) (m *metadata, anew bool, err error) {
+	age := who.to.MetadataAge
 	if age == 0 {
 		age = usualMetadataAge
 	}
 	s.mu.Lock()
-	known := s.known[key]
+	known := s.known[who.knownAs()]
 	s.mu.Unlock()
 	if known != nil && s.now().Sub(known.readAt) < age {
-		return known, nil
+		return known, false, nil
 	}
-	return s.readMetadata(ctx, p)
+	m, err = s.readMetadata(ctx, who, calls)
+	return m, true, err
 }
 
 // readMetadata asks DHIS2 anew.
-func (s *Submitter) readMetadata(ctx context.Context, p *Plan) (m *metadata, err error) {
+func (s *Submitter) readMetadata(ctx context.Context, who parties, calls *evidence) (m *metadata, err error) {
+	name, client := "DHIS2 "+who.to.Name, who.to.Client
 	m = &metadata{readAt: s.now(), orgUnits: map[string]dhis2.OrgUnit{}}
-	if m.set, err = p.to.Client.DataSet(p.evidence.call(ctx, "Read data set "+p.set.ID+" from DHIS2 "+p.to.Name), p.set.ID); err != nil {
+	if m.set, err = client.DataSet(calls.call(ctx, "Read data set "+who.set.ID+" from "+name), who.set.ID); err != nil {
 		return nil, err
 	}
-	if m.user, err = p.to.Client.Me(p.evidence.call(ctx, "Ask DHIS2 "+p.to.Name+" whose account this is")); err != nil {
+	if m.user, err = client.Me(calls.call(ctx, "Ask "+name+" whose account this is")); err != nil {
 		return nil, err
 	}
-	err = p.to.Client.OrgUnits(p.evidence.call(ctx, "Read the org units of data set "+p.set.ID), p.set.ID, func(o dhis2.OrgUnit) { m.orgUnits[o.ID] = o })
+	err = client.OrgUnits(calls.call(ctx, "Read the org units of data set "+who.set.ID), who.set.ID, func(o dhis2.OrgUnit) { m.orgUnits[o.ID] = o })
 	if err != nil {
 		return nil, err
 	}
@@ -53,15 +55,18 @@ func (s *Submitter) readMetadata(ctx context.Context, p *Plan) (m *metadata, err
 	if s.known == nil {
 		s.known = map[string]*metadata{}
 	}
-	s.known[p.to.Name+" "+p.set.ID], p.lately = m, m
+	s.known[who.knownAs()] = m
 	return m, nil
 }
+
+// knownAs is under what the metadata of a data set are kept.
+func (p parties) knownAs() string { return p.to.Name + " " + p.set.ID }
 
 // forgetMetadata lets what is known of a data set be read anew next time, as an answer of DHIS2 contradicts it.
 func (s *Submitter) forgetMetadata(who parties) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.known, who.to.Name+" "+who.set.ID)
+	delete(s.known, who.knownAs())
 }
 
 // live gives the org units that are sent in a plan's period, where the data set's live_from chooses; nil is all.

@@ -232,7 +232,7 @@ func (s *Submitter) prepareRepair(ctx context.Context, p *Plan, m *metadata, c *
 	return w.settle(ctx, nil)
 }
 
-// askDHIS2 asks the server for its dialect and for the data set, and makes sure that it can take it.
+// askDHIS2 asks the server for its dialect, and for what it knows of the data set.
 func (s *Submitter) askDHIS2(ctx context.Context, p *Plan) (m *metadata, err error) {
 	if err := s.isDown(ctx, "DHIS2 "+p.to.Name); err != nil {
 		return nil, err
@@ -246,8 +246,9 @@ func (s *Submitter) askDHIS2(ctx context.Context, p *Plan) (m *metadata, err err
 		if err := dhis2.CheckCalendar(p.server.Calendar); err != nil {
 			return blocked("calendar", "this version of the mediator sends to servers with the ISO calendar only", "%v", err)
 		}
-		if m, err = s.metadata(ctx, p); err == nil && !m.set.CanWrite { // it may have been shared since
-			m, err = s.readMetadata(ctx, p)
+		var anew bool
+		if m, anew, err = s.metadata(ctx, p.parties, p.evidence); anew {
+			p.lately = m
 		}
 		return err
 	})
@@ -256,9 +257,6 @@ func (s *Submitter) askDHIS2(ctx context.Context, p *Plan) (m *metadata, err err
 		return nil, err
 	}
 	s.keepExpiry(ctx, p.to.Name, m.set)
-	if !m.set.CanWrite {
-		return nil, blocked("data_set_not_writable", "share the data set with the account (capture data) in DHIS2", "the account may not write data of data set %s", m.set.ID)
-	}
 	return m, nil
 }
 
@@ -569,7 +567,7 @@ func (s *Submitter) store(ctx context.Context, sub ledger.Submission, p *Plan) (
 	case p.tally.failure != nil:
 		l.State, l.Reason = p.tally.failure.state, string(p.tally.failure.reason)
 		l.Error, l.Remedy = p.tally.failure.text, p.tally.failure.remedy
-	case counts.Unsent == 0 && completes(p.set, sub):
+	case counts.Unsent == 0 && p.tally.allLocked() == nil && completes(p.set, sub):
 		l.State, l.Counts, l.OrgUnits = ledger.Completing, counts, p.tally.outcomes
 		next = completeStep
 	case counts.Unsent == 0:
