@@ -212,12 +212,12 @@ func (k *checking) orgUnit(ctx context.Context, id string) (*validation.Finding,
 	if err := k.look(ctx, []string{id}); err != nil {
 		return nil, err
 	}
-	found := k.Checks.OrgUnit(id)
+	found := k.OrgUnit(id)
 	if found != nil && found.Locks && k.facts.Exceptions == nil {
 		if err := k.except(ctx); err != nil {
 			return nil, err
 		}
-		found = k.Checks.OrgUnit(id)
+		found = k.OrgUnit(id)
 	}
 	if found == nil || k.isFresh() {
 		return found, nil

@@ -458,7 +458,7 @@ func TestWhatDHIS2ShowsDecidesWhatIsSent(t *testing.T) {
 		{ledger.OfOthers, whole, "", ledger.Registering}, // everything is sent
 		{ledger.Reopened, whole, "open by nurse", ledger.Reopened},
 	} {
-		found := registry{account: "cht", by: map[dhis2.Registration]string{}}
+		found := registry{metadata: &metadata{user: dhis2.User{Username: "cht"}}, by: map[dhis2.Registration]string{}}
 		if state, by, is := strings.Cut(test.shown, " by "); is {
 			found.by[dhis2.Registration{OrgUnit: "a", Completed: state == "complete"}] = by
 		}
@@ -482,7 +482,7 @@ func TestAttributeOptionCombosAreThoseOfTheDataSet(t *testing.T) {
 		{projects, ledger.Registration{OrgUnit: "a", AttributeOptionCombo: "q"}, ""},
 		{projects, ledger.Registration{OrgUnit: "a"}, "needs an attribute option combo"},
 	} {
-		if got := unfit(test.unit, registry{set: test.set, assigned: map[string]bool{"a": true}}); (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
+		if got := unfit(test.unit, registry{metadata: &metadata{set: test.set, orgUnits: map[string]dhis2.OrgUnit{"a": {}}}}); (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
 			t.Errorf("%+v: %q, want %q", test.unit, got, test.want)
 		}
 	}

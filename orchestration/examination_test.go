@@ -188,7 +188,7 @@ func TestATrialImportTellsWhatDHIS2Refuses(t *testing.T) {
 			country.DHIS2.DataElements[i].ValueType = "BOOLEAN"
 		}
 	}})
-	c.TryImport = true
+	c.TryImport, c.DataSets[0].Unchecked = true, true
 	made := c.Examine(t.Context())
 	if !found(made, Red, "trial import", "E8122") && !found(made, Amber, "trial import", "E8122") {
 		t.Error(shown(made))
