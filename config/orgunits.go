@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -17,7 +18,11 @@ func (s *DataSet) readOrgUnits(c *Config, where string, mistakes *Error) {
 		return
 	}
 	s.OrgUnitsFile = c.path(where+".org_units_file", s.OrgUnitsFile)
-	names, err := readNames(s.OrgUnitsFile)
+	to := uidForm
+	if s.OrgUnitIDScheme != uid {
+		to = anyForm
+	}
+	names, err := readNames(s.OrgUnitsFile, to)
 	if err != nil {
 		mistakes.add("%s.org_units_file: %v", where, err)
 		return
@@ -39,7 +44,8 @@ func (s *DataSet) readOrgUnits(c *Config, where string, mistakes *Error) {
 
 // readNames reads a CSV file with the columns from and to, as a spreadsheet saves it: with commas, semicolons or tabs,
 // with any line ends, with or without a byte order mark. Columns further right are a person's own.
-func readNames(path string) (map[string]string, error) {
+// The names of to must have a form.
+func readNames(path string, form *regexp.Regexp) (map[string]string, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
@@ -63,7 +69,7 @@ func readNames(path string) (map[string]string, error) {
 			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		line, _ := reader.FieldPos(0)
-		if err := readName(row, first, names); err != nil {
+		if err := readName(row, form, first, names); err != nil {
 			return nil, fmt.Errorf("%s, line %d: %w", path, line, err)
 		}
 	}
@@ -84,7 +90,7 @@ func separator(text string) rune {
 	return ','
 }
 
-func readName(row []string, first bool, names map[string]string) error {
+func readName(row []string, form *regexp.Regexp, first bool, names map[string]string) error {
 	for i := range row {
 		row[i] = strings.TrimSpace(row[i])
 	}
@@ -106,7 +112,7 @@ func readName(row []string, first bool, names map[string]string) error {
 	if other, twice := names[row[0]]; twice && other != row[1] {
 		return fmt.Errorf("%s was renamed to %s above", row[0], other)
 	}
-	if !uidForm.MatchString(row[1]) {
+	if !form.MatchString(row[1]) {
 		return fmt.Errorf("%q is no DHIS2 id, which has eleven letters and digits", row[1])
 	}
 	names[row[0]] = row[1]

@@ -613,6 +613,7 @@ func TestOneSourceOfSeveralReadsItsPartOfTheCountryOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := l.newPlan("x", who, Request{DataSet: l.set, CHT: "county"})
+		p.id = l.set
 		p.period, _ = dhis2.ParsePeriod("202609")
 		found, err := l.roots(t.Context(), p, user, ours)
 		if err != nil {

@@ -16,7 +16,7 @@ import (
 
 // destinationSet looks at a data set in DHIS2, and lays beside it what each of its sources says.
 func (r *examining) destinationSet(ctx context.Context, p sheet, s Destination, set DataSet) {
-	found, err := s.Client.DataSet(ctx, set.ID)
+	found, err := r.Submitter.ReadDataSet(ctx, set)
 	if err != nil {
 		p.red("", ReasonOf(err), err)
 		return
@@ -34,7 +34,7 @@ func (r *examining) destinationSet(ctx context.Context, p sheet, s Destination, 
 	setRights(p, set, found)
 	setPeriods(p, found, r.destinations[s.Name].server)
 	units := map[string]dhis2.OrgUnit{}
-	err = s.Client.OrgUnits(ctx, set.ID, func(o dhis2.OrgUnit) { units[o.ID] = o })
+	err = s.Client.OrgUnits(ctx, found.ID, func(o dhis2.OrgUnit) { units[o.ID] = o })
 	switch {
 	case err != nil:
 		p.red("org units", ReasonOf(err), err)
@@ -182,7 +182,9 @@ func (b beside) elements(settings *cht.Settings) {
 	// Which org unit a value is of plays no part here, so no rule about them may.
 	rules := b.set.Rules
 	rules.IncludeOrgUnits, rules.ExcludeOrgUnits, rules.RenameOrgUnits = nil, nil, nil
-	m, checks := mapping.New(rules, settings, b.found), b.checks(nil)
+	found := b.found
+	found.Names.OrgUnits = nil
+	m, checks := mapping.New(rules, settings, found), b.checks(nil)
 	var list []troubled
 	fed := map[string]bool{}
 	for _, target := range settings.Targets {

@@ -141,7 +141,7 @@ func (s *Submitter) readTheirs(ctx context.Context, p *Plan, h *holdings, c *com
 		s.noteDown(ctx, "DHIS2 "+p.to.Name, err)
 		return err
 	}
-	slice := dhis2.Slice{DataSet: p.set.ID, Period: p.period, OrgUnits: p.request.OrgUnits}
+	slice := dhis2.Slice{DataSet: p.id, Period: p.period, OrgUnits: p.request.OrgUnits}
 	if len(slice.OrgUnits) == 0 || len(slice.OrgUnits) > mostListedUnits {
 		if slice.OrgUnits, err = s.roots(ctx, p, user, ours); err != nil {
 			return err
@@ -209,7 +209,7 @@ func (s *Submitter) roots(ctx context.Context, p *Plan, user dhis2.User, ours []
 	found := map[string]bool{}
 	err = p.patience.with(ctx, "DHIS2", func() error {
 		common, found = nil, map[string]bool{}
-		return p.to.Client.OrgUnits(p.evidence.call(ctx, "Read the org units of data set "+p.set.ID), p.set.ID, func(o dhis2.OrgUnit) {
+		return p.to.Client.OrgUnits(p.evidence.call(ctx, "Read the org units of data set "+p.set.ID), p.id, func(o dhis2.OrgUnit) {
 			if !wanted[o.ID] || found[o.ID] {
 				return
 			}

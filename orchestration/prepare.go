@@ -21,6 +21,8 @@ type Plan struct {
 	parties
 
 	request Request
+	// id is the data set's in DHIS2.
+	id      string
 	period  dhis2.Period
 	server  dhis2.Server
 	content *content
@@ -232,12 +234,13 @@ func (s *Submitter) askDHIS2(ctx context.Context, p *Plan) (set dhis2.DataSet, e
 		if err := dhis2.CheckCalendar(p.server.Calendar); err != nil {
 			return blocked("calendar", "this version of the mediator sends to servers with the ISO calendar only", "%v", err)
 		}
-		set, err = p.to.Client.DataSet(p.evidence.call(ctx, "Read data set "+p.set.ID+" from DHIS2 "+p.to.Name), p.set.ID)
+		set, err = s.ReadDataSet(p.evidence.call(ctx, "Read data set "+p.set.ID+" from DHIS2 "+p.to.Name), p.set)
+		p.id = set.ID
 		return err
 	})
 	s.noteDown(ctx, "DHIS2 "+p.to.Name, err)
 	if err == nil {
-		s.keepExpiry(ctx, p.to.Name, set)
+		s.keepExpiry(ctx, p.set, set.ExpiryDays)
 	}
 	if err == nil && !set.CanWrite {
 		err = blocked("data_set_not_writable", "share the data set with the account (capture data) in DHIS2", "the account may not write data of data set %s", set.ID)

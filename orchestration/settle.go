@@ -265,7 +265,7 @@ func (s *Submitter) live(ctx context.Context, p *Plan) (map[string]bool, error) 
 	}
 	live := map[string]bool{}
 	err := p.patience.with(ctx, "DHIS2", func() error {
-		return p.to.Client.OrgUnits(p.evidence.call(ctx, "Read the org units of data set "+p.set.ID), p.set.ID, func(o dhis2.OrgUnit) {
+		return p.to.Client.OrgUnits(p.evidence.call(ctx, "Read the org units of data set "+p.set.ID), p.id, func(o dhis2.OrgUnit) {
 			live[o.ID] = isLive(p.set.Compare.LiveFrom, o.Path, p.period)
 		})
 	})
