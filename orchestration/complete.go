@@ -77,7 +77,9 @@ type completing struct {
 	submission ledger.Submission
 	who        parties
 	calls      *evidence
-	day        string
+	// id is the data set's in DHIS2.
+	id  string
+	day string
 	// queue are the requests that are left, known is what is known by now and not booked.
 	queue [][]ledger.Registration
 	known []ledger.Registration
@@ -160,14 +162,17 @@ func (c *completing) ask(ctx context.Context, todo []ledger.Registration) (s reg
 		return s, err
 	}
 	s = registry{account: user.Username, assigned: map[string]bool{}, by: map[dhis2.Registration]string{}}
-	if s.set, err = client.DataSet(c.calls.call(ctx, "Read data set "+c.who.set.ID+" from "+name), c.who.set.ID); err != nil {
+	if c.id, err = c.idOf(ctx, c.who.set); err != nil {
 		return s, err
 	}
-	err = client.OrgUnits(c.calls.call(ctx, "Read the org units of data set "+c.who.set.ID), c.who.set.ID, func(o dhis2.OrgUnit) { s.assigned[o.ID] = true })
+	if s.set, err = client.DataSet(c.calls.call(ctx, "Read data set "+c.who.set.ID+" from "+name), c.id); err != nil {
+		return s, err
+	}
+	err = client.OrgUnits(c.calls.call(ctx, "Read the org units of data set "+c.who.set.ID), c.id, func(o dhis2.OrgUnit) { s.assigned[o.ID] = true })
 	if err != nil {
 		return s, err
 	}
-	slice := dhis2.Slice{DataSet: c.who.set.ID, Period: c.submission.Period}
+	slice := dhis2.Slice{DataSet: c.id, Period: c.submission.Period}
 	for _, r := range todo {
 		slice.OrgUnits = append(slice.OrgUnits, r.OrgUnit)
 	}
@@ -278,7 +283,7 @@ func (c *completing) send(ctx context.Context) error {
 			return err
 		}
 		undoes := batch[0].State == ledger.Undoing
-		sent := dhis2.RegistrationBatch{DataSet: c.who.set.ID, Period: c.submission.Period, Date: c.day, Quiet: quiet || undoes}
+		sent := dhis2.RegistrationBatch{DataSet: c.id, Period: c.submission.Period, Date: c.day, Quiet: quiet || undoes}
 		for _, r := range batch {
 			sent.Registrations = append(sent.Registrations, dhis2.Registration{OrgUnit: r.OrgUnit, AttributeOptionCombo: r.AttributeOptionCombo, Completed: !undoes})
 		}
