@@ -15,6 +15,7 @@ import (
 
 var (
 	nameForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
+	anyForm  = regexp.MustCompile(``)
 	uidForm  = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]{10}$`)
 )
 
@@ -120,19 +121,58 @@ func (s *DataSet) complete(c *Config, mistakes *Error) {
 	checkOneOf(where+".zeros", s.Zeros, []string{"send", "drop"}, mistakes)
 	checkRange(where+".chunk_values", s.ChunkValues, 0, 12000, mistakes)
 	s.checkCompare(where, mistakes)
-	if s.AttributeOptionCombo != "" {
-		checkID(where+".attribute_option_combo", s.AttributeOptionCombo, mistakes)
-	}
 	s.checkSchedule(where, mistakes)
 	s.readOrgUnits(c, where, mistakes)
 	s.readGaps(c, where, mistakes)
-	checkIDs(where+".rename_org_units", s.RenameOrgUnits, mistakes)
-	checkIDs(where+".rename_data_elements", s.RenameDataElements, mistakes)
-	checkIDs(where+".rename_combos", s.RenameCombos, mistakes)
+	s.checkNewIDs(where, mistakes)
+}
+
+var schemeForm = regexp.MustCompile(`^(uid|code|attribute:[A-Za-z][A-Za-z0-9]{10})$`)
+
+// checkNewIDs checks by what the CHT calls things, and the ids that the rules give, which go by the same.
+func (s *DataSet) checkNewIDs(where string, mistakes *Error) {
+	for _, scheme := range []struct{ key, value string }{
+		{"data_set_id_scheme", s.DataSetIDScheme}, {"data_element_id_scheme", s.DataElementIDScheme},
+		{"org_unit_id_scheme", s.OrgUnitIDScheme}, {"category_option_combo_id_scheme", s.CategoryOptionComboIDScheme},
+	} {
+		if !schemeForm.MatchString(scheme.value) {
+			mistakes.add("%s.%s: %q is not known; it is uid, code, or attribute: with the id of an attribute, which has eleven letters and digits", where, scheme.key, scheme.value)
+		}
+	}
+	if s.DataSetIDScheme == uid {
+		checkID(where+".id", s.ID, mistakes)
+	}
+	if s.AttributeOptionCombo != "" {
+		checkNewID(where+".attribute_option_combo", s.CategoryOptionComboIDScheme, s.AttributeOptionCombo, mistakes)
+	}
+	for _, rule := range []struct {
+		key, scheme string
+		ids         map[string]string
+	}{
+		{"rename_org_units", s.OrgUnitIDScheme, s.RenameOrgUnits}, {"rename_data_elements", s.DataElementIDScheme, s.RenameDataElements},
+		{"rename_combos", s.CategoryOptionComboIDScheme, s.RenameCombos},
+	} {
+		for _, from := range sorted(rule.ids) {
+			checkNewID(where+"."+rule.key, rule.scheme, rule.ids[from], mistakes)
+		}
+	}
 	for _, id := range s.SumDataElements {
-		checkID(where+".sum_data_elements", id, mistakes)
+		checkNewID(where+".sum_data_elements", s.DataElementIDScheme, id, mistakes)
 	}
 }
+
+// checkNewID checks what a rule renames to.
+func checkNewID(where, scheme, id string, mistakes *Error) {
+	switch {
+	case scheme == uid:
+		checkID(where, id, mistakes)
+	case id == "":
+		mistakes.add("%s: a new name is empty", where)
+	}
+}
+
+// uid is the scheme of those who use the ids of DHIS2.
+const uid = "uid"
 
 // sendingHours is from and until; one that ends before it begins goes over midnight.
 var sendingHours = regexp.MustCompile(`^((?:[01]\d|2[0-3]):[0-5]\d)-((?:[01]\d|2[0-3]):[0-5]\d)$`)
@@ -214,12 +254,6 @@ func (s *DataSet) reach(c *Config, where string, mistakes *Error) {
 	}
 	if s.DHIS2 != "" && !slices.Contains(destinations, s.DHIS2) {
 		mistakes.add("%s.dhis2: there is no DHIS2 %q; %s", where, s.DHIS2, nearest(s.DHIS2, destinations))
-	}
-}
-
-func checkIDs(where string, names map[string]string, mistakes *Error) {
-	for _, from := range sorted(names) {
-		checkID(where, names[from], mistakes)
 	}
 }
 

@@ -127,7 +127,7 @@ type DHIS2 struct {
 
 // DataSet is one data set and its rules.
 type DataSet struct {
-	ID           string   `koanf:"id" doc:"Its id, the same in DHIS2 and in the CHT's settings. Required." example:"DsMchMonth1"`
+	ID           string   `koanf:"id" doc:"Its id, the same in DHIS2 and in the CHT's settings; or what the CHT calls it instead, by data_set_id_scheme. Required." example:"DsMchMonth1"`
 	Title        string   `koanf:"title" doc:"A name for people." example:"MCH monthly"`
 	CHT          []string `koanf:"cht" doc:"Names of its sources. Required where there are several CHT." example:"[kisumu]"`
 	DHIS2        string   `koanf:"dhis2" doc:"Name of its destination. Required where there are several DHIS2." example:"national"`
@@ -156,6 +156,11 @@ type DataSet struct {
 	SendingHours    string        `koanf:"sending_hours" doc:"The hours in which the schedule may send, in the source's time zone; without it, all." example:"20:00-06:00"`
 	Jitter          time.Duration `koanf:"jitter" default:"0s" doc:"A scheduled start is put off by a random time up to this, 0s to 12h, so that many do not fall on one minute." example:"10m"`
 	NoticeAfterDays int           `koanf:"notice_after_days" default:"15" doc:"Notice when nothing of a month was accepted so many days after its end, 0 to 3660; 0 is never." example:"10"`
+
+	DataSetIDScheme             string `koanf:"data_set_id_scheme" default:"uid" doc:"By what the CHT calls the data set, and id here: uid, its id in DHIS2; code; or attribute: and the id of an attribute of DHIS2. A code must have letters, digits, - and _ only." example:"code"`
+	DataElementIDScheme         string `koanf:"data_element_id_scheme" default:"uid" doc:"By what the CHT calls data elements: uid, code, or attribute: and an id. The new ids of the rules below go by it too." example:"code"`
+	OrgUnitIDScheme             string `koanf:"org_unit_id_scheme" default:"uid" doc:"The same for org units." example:"attribute:AtMflCode01"`
+	CategoryOptionComboIDScheme string `koanf:"category_option_combo_id_scheme" default:"uid" doc:"The same for category and attribute option combos." example:"code"`
 
 	IncludeOrgUnits      []string          `koanf:"include_org_units" doc:"Take these org units only, by their ids in the CHT." example:"[OuAmaniHC01]"`
 	ExcludeOrgUnits      []string          `koanf:"exclude_org_units" doc:"Leave these org units out, by their ids in the CHT." example:"[OuTraining1]"`

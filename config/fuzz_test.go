@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -154,7 +155,7 @@ func checkService(t *testing.T, c *config.Config) {
 
 func checkDataSet(t *testing.T, c *config.Config, s config.DataSet) {
 	t.Helper()
-	if !id.MatchString(s.ID) || s.FirstPeriod == "" || s.Source == "" || s.Completeness == "" || s.EmptyOrgUnits == "" || s.Zeros == "" {
+	if s.DataSetIDScheme == "uid" && !id.MatchString(s.ID) || s.ID == "" || s.FirstPeriod == "" || s.Source == "" || s.Completeness == "" || s.EmptyOrgUnits == "" || s.Zeros == "" {
 		t.Errorf("data set %q is not complete", s.ID)
 	}
 	if len(s.CHT) == 0 || !slices.ContainsFunc(c.DHIS2, func(d config.DHIS2) bool { return d.Name == s.DHIS2 }) {
@@ -168,9 +169,16 @@ func checkDataSet(t *testing.T, c *config.Config, s config.DataSet) {
 	if s.FirstAfterDays < 0 || s.RereadDays < s.FirstAfterDays || s.Jitter < 0 || s.Jitter > 12*time.Hour {
 		t.Errorf("data set %q has no good schedule", s.ID)
 	}
-	for _, renamed := range []map[string]string{s.RenameOrgUnits, s.RenameDataElements, s.RenameCombos} {
+	for _, scheme := range []string{s.DataSetIDScheme, s.OrgUnitIDScheme, s.DataElementIDScheme, s.CategoryOptionComboIDScheme} {
+		if scheme != "uid" && scheme != "code" && !strings.HasPrefix(scheme, "attribute:") {
+			t.Errorf("data set %q has the scheme %q", s.ID, scheme)
+		}
+	}
+	for scheme, renamed := range map[*string]map[string]string{
+		&s.OrgUnitIDScheme: s.RenameOrgUnits, &s.DataElementIDScheme: s.RenameDataElements, &s.CategoryOptionComboIDScheme: s.RenameCombos,
+	} {
 		for from, to := range renamed {
-			if from == "" || !id.MatchString(to) {
+			if from == "" || to == "" || *scheme == "uid" && !id.MatchString(to) {
 				t.Errorf("data set %q renames %q to %q", s.ID, from, to)
 			}
 		}

@@ -124,7 +124,7 @@ func (l list) entry(item any, i int, others []string, mistakes *Error) (map[stri
 		for _, key := range sorted(thing) {
 			checkKey(key, typeAt(l.key).Elem(), fmt.Sprintf("%s: entry %d: ", l.key, i+1), mistakes)
 		}
-	case l.name == "id" && !uidForm.MatchString(name):
+	case l.name == "id" && !uidForm.MatchString(name) && (thing["data_set_id_scheme"] == nil || thing["data_set_id_scheme"] == uid):
 		mistakes.add("%s: entry %d has the id %q, which is no DHIS2 id: that has eleven letters and digits", l.key, i+1, name)
 	case !nameForm.MatchString(name):
 		mistakes.add("%s: entry %d has the name %q; it may have letters, digits, - and _ only", l.key, i+1, name)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -17,7 +18,11 @@ func (s *DataSet) readOrgUnits(c *Config, where string, mistakes *Error) {
 		return
 	}
 	s.OrgUnitsFile = c.path(where+".org_units_file", s.OrgUnitsFile)
-	names, err := readNames(s.OrgUnitsFile)
+	to := uidForm
+	if s.OrgUnitIDScheme != uid {
+		to = anyForm
+	}
+	names, err := readNames(s.OrgUnitsFile, to)
 	if err != nil {
 		mistakes.add("%s.org_units_file: %v", where, err)
 		return
@@ -37,10 +42,10 @@ func (s *DataSet) readOrgUnits(c *Config, where string, mistakes *Error) {
 	s.RenameOrgUnits = names
 }
 
-// readNames reads a CSV file with the columns from and to.
-func readNames(path string) (map[string]string, error) {
+// readNames reads a CSV file with the columns from and to. The names of to must have a form.
+func readNames(path string, form *regexp.Regexp) (map[string]string, error) {
 	names := map[string]string{}
-	err := readTable(path, []string{"from", "to"}, func(row []string) error { return readName(row, names) })
+	err := readTable(path, []string{"from", "to"}, func(row []string) error { return readName(row, form, names) })
 	if err == nil && len(names) == 0 {
 		err = fmt.Errorf("%s: has no row below its heading from,to", path)
 	}
@@ -112,14 +117,14 @@ func separator(text string) rune {
 	return ','
 }
 
-func readName(row []string, names map[string]string) error {
+func readName(row []string, form *regexp.Regexp, names map[string]string) error {
 	if row[0] == "" || row[1] == "" {
 		return errors.New("both from and to must be there")
 	}
 	if other, twice := names[row[0]]; twice && other != row[1] {
 		return fmt.Errorf("%s was renamed to %s above", row[0], other)
 	}
-	if !uidForm.MatchString(row[1]) {
+	if !form.MatchString(row[1]) {
 		return fmt.Errorf("%q is no DHIS2 id, which has eleven letters and digits", row[1])
 	}
 	names[row[0]] = row[1]

@@ -267,6 +267,18 @@ func dataSet(set config.DataSet) (orchestration.DataSet, error) {
 	if err := rules.Check(); err != nil {
 		return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.%v", where, err)}}
 	}
+	var schemes dhis2.IDSchemes
+	for _, s := range []struct {
+		into *dhis2.IDScheme
+		text string
+	}{
+		{&schemes.DataSet, set.DataSetIDScheme}, {&schemes.DataElement, set.DataElementIDScheme}, {&schemes.OrgUnit, set.OrgUnitIDScheme},
+		{&schemes.CategoryOptionCombo, set.CategoryOptionComboIDScheme},
+	} {
+		if *s.into, err = dhis2.ParseIDScheme(s.text); err != nil {
+			return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s: %v", where, err)}}
+		}
+	}
 	compare, err := compareOf(set)
 	if err != nil {
 		return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.live_from: %v", where, err)}}
@@ -276,7 +288,7 @@ func dataSet(set config.DataSet) (orchestration.DataSet, error) {
 		gaps = append(gaps, orchestration.Gap(g))
 	}
 	return orchestration.DataSet{
-		ID: set.ID, Title: set.Title, CHT: set.CHT, DHIS2: set.DHIS2, FirstPeriod: first, Rules: rules, ChunkValues: set.ChunkValues, Unchecked: set.Checks == "off",
+		ID: set.ID, Title: set.Title, CHT: set.CHT, DHIS2: set.DHIS2, FirstPeriod: first, Rules: rules, IDSchemes: schemes, ChunkValues: set.ChunkValues, Unchecked: set.Checks == "off",
 		Compare: compare, Gaps: gaps, MostQuarantined: set.MostQuarantine,
 		Completeness: orchestration.Completeness{
 			WhenAccepted: set.Completeness == "when_accepted", Undo: set.UndoComplete, Notify: orchestration.NotifyPolicy(set.Notify),

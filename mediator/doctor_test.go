@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -33,7 +34,7 @@ func behindTLS(t *testing.T, handler http.Handler, ends time.Time) (address, caF
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "127.0.0.1"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "A stand-in"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore: time.Now().AddDate(0, -6, 0), NotAfter: ends, IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
@@ -50,6 +51,59 @@ func behindTLS(t *testing.T, handler http.Handler, ends time.Time) (address, caF
 		t.Fatal(err)
 	}
 	return server.URL, caFile
+}
+
+// doctorOf runs the doctor on a country, with more at the end of each server's section.
+func doctorOf(ctx context.Context, t *testing.T, country *sandbox.Country, chtServer, dhis2Server string) (code int, findings []orchestration.Finding) {
+	t.Helper()
+	folder := t.TempDir()
+	write := func(name, text string) string {
+		name = filepath.Join(folder, name)
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	file := write("config.yaml", "cht: [{name: county, username: "+country.CHTUsername+", password_file: "+write("cht", country.CHTPassword)+", "+chtServer+"}]\n"+
+		"dhis2: [{name: national, token_file: "+write("dhis2", country.DHIS2Token)+", "+dhis2Server+"}]\n"+
+		"data_sets: [{id: "+country.DataSets[0]+", first_period: \"202601\", completeness: off}]\n")
+	var out, errs strings.Builder
+	code = run(ctx, &app{stdout: &out, stderr: &errs}, []string{"doctor", "--config", file, "--json"})
+	if err := json.Unmarshal([]byte(out.String()), &findings); err != nil {
+		t.Fatalf("%v: %s%s", err, out.String(), errs.String())
+	}
+	for _, f := range findings {
+		if strings.Contains(f.Detail+f.Remedy, "127.0.0.1") || strings.Contains(f.Detail+f.Remedy, country.CHTPassword) {
+			t.Errorf("an address or a password is shown: %+v", f)
+		}
+	}
+	return code, findings
+}
+
+// seen are the findings in short.
+func seen(findings []orchestration.Finding) map[string]bool {
+	was := map[string]bool{}
+	for _, f := range findings {
+		was[f.Server+" "+string(f.State)+" "+f.Check] = true
+	}
+	return was
+}
+
+func TestADoctorThatIsInterruptedTellsWhatItSaw(t *testing.T) {
+	country := sandbox.NewCountry(sandbox.CountryConfig{Seed: 11, Facilities: 3, DataSets: 1, Elements: 2, Period: "202609"})
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	ofCHT := httptest.NewServer(sandbox.NewCHT(sandbox.CHTConfig{Documents: country.CHT}))
+	defer ofCHT.Close()
+	ofDHIS2 := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		interrupt()
+		<-r.Context().Done() // it does not answer any more
+	}))
+	defer ofDHIS2.Close()
+	code, findings := doctorOf(ctx, t, country, "url: "+ofCHT.URL, "url: "+ofDHIS2.URL)
+	if was := seen(findings); code != exitStopped || !was["county green connection"] || !was["national red connection"] || !was["mediator red examination"] {
+		t.Errorf("it ends with %d: %v", code, was)
+	}
 }
 
 func TestDoctorTellsOfCertificates(t *testing.T) {
@@ -72,30 +126,8 @@ func TestDoctorTellsOfCertificates(t *testing.T) {
 			if !tt.trusted {
 				chtCA = dhis2CA
 			}
-			folder := t.TempDir()
-			write := func(name, text string) string {
-				name = filepath.Join(folder, name)
-				if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-					t.Fatal(err)
-				}
-				return name
-			}
-			file := write("config.yaml", "cht: [{name: county, url: "+chtAt+", username: "+country.CHTUsername+", password_file: "+write("cht", country.CHTPassword)+", ca_file: "+chtCA+"}]\n"+
-				"dhis2: [{name: national, url: "+dhis2At+", token_file: "+write("dhis2", country.DHIS2Token)+", ca_file: "+dhis2CA+"}]\n"+
-				"data_sets: [{id: "+country.DataSets[0]+", first_period: \"202601\", completeness: off}]\n")
-			var out, errs strings.Builder
-			code := run(t.Context(), &app{stdout: &out, stderr: &errs}, []string{"doctor", "--config", file, "--json"})
-			var findings []orchestration.Finding
-			if err := json.Unmarshal([]byte(out.String()), &findings); err != nil {
-				t.Fatalf("%v: %s%s", err, out.String(), errs.String())
-			}
-			was := map[string]bool{}
-			for _, f := range findings {
-				was[f.Server+" "+string(f.State)+" "+f.Check] = true
-				if strings.Contains(f.Detail+f.Remedy, chtAt) || strings.Contains(f.Detail+f.Remedy, country.CHTPassword) {
-					t.Errorf("an address or a password is shown: %+v", f)
-				}
-			}
+			code, findings := doctorOf(t.Context(), t, country, "url: "+chtAt+", ca_file: "+chtCA, "url: "+dhis2At+", ca_file: "+dhis2CA)
+			was := seen(findings)
 			if !was["county "+tt.want] || !was["national green certificate"] || !was["national green connection"] {
 				t.Errorf("code %d, %v", code, was)
 			}

@@ -69,6 +69,9 @@ func (c serveCommand) start(a *app) error {
 	}
 	warnAtStart(settings, log)
 	examiner := newExaminer(settings, s)
+	if others.openHIM != nil {
+		examiner.OpenHIM.Standing = others.openHIM.registrar.Err
+	}
 	service.Beside = append(service.Beside, examiner.Watch)
 	return c.serve(a, settings, service, door{registry, examiner})
 }

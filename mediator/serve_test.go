@@ -281,6 +281,11 @@ func TestServiceIsTriggeredThroughOpenHIMAndFinishesTheTransaction(t *testing.T)
 	if status, answer := h.call(http.MethodGet, h.door+"/readyz", "", "", nil); status != http.StatusOK || answer["ready"] != true {
 		t.Errorf("got %d %v", status, answer)
 	}
+	status, answer = h.call(http.MethodGet, h.router+"/cht-dhis2/readiness", "chis", "client-Password-1", nil)
+	findings, _ := answer["findings"].([]any)
+	if status != http.StatusOK || answer["state"] != "amber" || len(findings) < 20 { // there is no schedule
+		t.Errorf("got %d %v", status, answer)
+	}
 	if code, said := h.run("status"); code != 0 || !strings.Contains(said, "accepted") || !strings.Contains(said, "worked by process") {
 		t.Errorf("status ends with %d:\n%s", code, said)
 	}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/cht"
-	"github.com/cht-dhis2/mediator/internal/dhis2"
 )
 
 // What is remembered of the neighbours, so that the schedule and a request for the month that closed last need nobody who
@@ -71,8 +70,8 @@ func (s *Submitter) keepCalendar(ctx context.Context, from Source, settings *cht
 }
 
 // keepExpiry remembers after how many days DHIS2 locks a period of a data set.
-func (s *Submitter) keepExpiry(ctx context.Context, destination string, set dhis2.DataSet) {
-	s.keep(ctx, "expiry "+destination+" "+set.ID, set.ExpiryDays)
+func (s *Submitter) keepExpiry(ctx context.Context, set DataSet, days int) {
+	s.keep(ctx, "expiry "+set.DHIS2+" "+set.ID, days)
 }
 
 // expiry gives what keepExpiry remembered; 0 is never, or not known.

@@ -610,6 +610,7 @@ func TestOneSourceOfSeveralReadsItsPartOfTheCountryOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 		p := l.newPlan("x", who, Request{DataSet: l.set, CHT: "county"})
+		p.id = l.set
 		p.period, _ = dhis2.ParsePeriod("202609")
 		m, _, err := l.metadata(t.Context(), who, p.evidence)
 		if err != nil {

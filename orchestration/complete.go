@@ -77,7 +77,9 @@ type completing struct {
 	submission ledger.Submission
 	who        parties
 	calls      *evidence
-	day        string
+	// id is the data set's in DHIS2.
+	id  string
+	day string
 	// queue are the requests that are left, known is what is known by now and not booked.
 	queue [][]ledger.Registration
 	known []ledger.Registration
@@ -158,7 +160,8 @@ func (c *completing) ask(ctx context.Context, todo []ledger.Registration) (s reg
 	if s.metadata, err = c.readMetadata(ctx, c.who, c.calls); err != nil {
 		return s, err
 	}
-	slice := dhis2.Slice{DataSet: c.who.set.ID, Period: c.submission.Period}
+	c.id = s.set.ID
+	slice := dhis2.Slice{DataSet: c.id, Period: c.submission.Period}
 	for _, r := range todo {
 		slice.OrgUnits = append(slice.OrgUnits, r.OrgUnit)
 	}
@@ -270,7 +273,7 @@ func (c *completing) send(ctx context.Context) error {
 			return err
 		}
 		undoes := batch[0].State == ledger.Undoing
-		sent := dhis2.RegistrationBatch{DataSet: c.who.set.ID, Period: c.submission.Period, Date: c.day, Quiet: quiet || undoes}
+		sent := dhis2.RegistrationBatch{DataSet: c.id, Period: c.submission.Period, Date: c.day, Quiet: quiet || undoes}
 		for _, r := range batch {
 			sent.Registrations = append(sent.Registrations, dhis2.Registration{OrgUnit: r.OrgUnit, AttributeOptionCombo: r.AttributeOptionCombo, Completed: !undoes})
 		}

@@ -58,7 +58,7 @@ type exportedValue struct {
 
 // WriteJSON writes the plan as a data value set of DHIS2's, for an upload by hand.
 func (p *Plan) WriteJSON(w io.Writer) error {
-	if _, err := fmt.Fprintf(w, "{\"dataSet\":%q,\"period\":%q,\"dataValues\":[", p.Report().DataSet, p.Period()); err != nil {
+	if _, err := fmt.Fprintf(w, "{\"dataSet\":%q,\"period\":%q,\"dataValues\":[", p.id, p.Period()); err != nil {
 		return err
 	}
 	between := "\n"

@@ -28,7 +28,7 @@ const (
 	us           = "us"
 )
 
-// Finding is one thing that was looked at. It holds no secret and no address.
+// Finding is one thing that was looked at. It holds no secret.
 type Finding struct {
 	// Area gathers checks that belong together, such as rights or org units.
 	Area string `json:"area"`

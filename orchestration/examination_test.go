@@ -249,6 +249,40 @@ func TestExaminationFindsWhatIsWrong(t *testing.T) {
 		{"an element that is not in the data set", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) {
 			m.DataSets[0].DataSetElements = m.DataSets[0].DataSetElements[1:]
 		})}, Amber, "elements", "1 of 30 of CHT county", "DHIS2 admin, CHT admin, us"},
+		{"an element that is a text", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) { m.DataElements[0].ValueType = "TEXT" })}, Amber, "elements", "is TEXT, so that its figures add up to nothing", ""},
+		{"an element that takes no large count", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) { m.DataElements[0].ValueType = "PERCENTAGE" })}, Amber, "elements", `the value "1000" does not fit`, ""},
+		{"an element that takes no zero", ailment{version: "2.43.1", country: metadata(func(m *sandbox.DHIS2Metadata) { m.DataElements[0].ValueType = "INTEGER_POSITIVE" })}, Amber, "elements", `the value "0" does not fit`, ""},
+		{"an element that is disaggregated", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) {
+			m.DataElements[0].CategoryCombo = sandbox.DHIS2Ref{ID: m.CategoryCombos[0].ID}
+		})}, Amber, "elements", "names no category option combo", ""},
+		{"a target with a combo that is another one's", ailment{country: settings(func(s *sandbox.CHTSettings) {
+			text := string(s.Tasks.Targets.Items[0].DHIS)
+			s.Tasks.Targets.Items[0].DHIS = json.RawMessage(strings.TrimSuffix(text, "}") + `,"categoryOptionCombo":"CocElsewhe1"}`)
+		})}, Amber, "elements", "CocElsewhe1", ""},
+		{"targets that share an element", ailment{country: settings(func(s *sandbox.CHTSettings) {
+			again := s.Tasks.Targets.Items[0]
+			again.ID, again.DHIS = "again", json.RawMessage(strings.TrimSuffix(string(again.DHIS), "}")+`,"categoryOptionCombo":"CocElsewhe1"}`)
+			s.Tasks.Targets.Items = append(s.Tasks.Targets.Items, again)
+		})}, Amber, "shared elements", "under different combos", chtAdmin},
+		{"a target that the export leaves out", ailment{country: settings(func(s *sandbox.CHTSettings) {
+			s.Tasks.Targets.Items[0].DHIS = json.RawMessage("[" + string(s.Tasks.Targets.Items[0].DHIS) + "]")
+		})}, Amber, "targets", "leaves it out", chtAdmin},
+		{"a category option that may not be written", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) {
+			m.DataElements[0].CategoryCombo = sandbox.DHIS2Ref{ID: m.CategoryCombos[0].ID}
+			m.CategoryOptions[0].Sharing.Public = "r-r-----"
+		})}, Amber, "category options", "may not write data of the category options", dhis2Admin},
+		{"an org unit that is closed", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) {
+			m.OrganisationUnits[len(m.OrganisationUnits)-1].ClosedDate = "2025-12-31"
+		})}, Amber, "org units", "closed on 2025-12-31", ""},
+		{"org units outside the account's", ailment{country: func(country *sandbox.Country) {
+			country.Users[0].OrgUnits = []string{country.DHIS2.OrganisationUnits[len(country.DHIS2.OrganisationUnits)-1].ID}
+		}}, Amber, "org units", "39 of 40 of CHT county", ""},
+		{"rules with a slip of the pen", ailment{set: func(s *DataSet) { s.Rules.ExcludeOrgUnits = []string{"OuMisspel01"} }}, Amber, "rules", "on no place of its CHT: OuMisspel01", us},
+		{"elements with a slip of the pen", ailment{set: func(s *DataSet) { s.Rules.RenameDataElements = map[string]string{"DeMisspel01": "DeOther0001"} }}, Amber, "rules", "no target of its CHT has: DeMisspel01", us},
+		{"a district that joins and is none", ailment{set: func(s *DataSet) { s.Compare.LiveFrom = []LiveFrom{{OrgUnit: "OuMisspel01"}} }}, Amber, "rules", "live_from below which", us},
+		{"a first period that is not over", ailment{set: func(s *DataSet) { s.FirstPeriod, _ = dhis2.ParsePeriod("202712") }}, Amber, "first period", "nothing before 202712 is sent", us},
+		{"a source whose time zone is not set", ailment{instead: onPath("/api/system/info", "application/json", `{"version":"2.42.5","calendar":"iso8601","serverDate":"2026-11-22T12:00:00.000","serverTimeZoneId":"Africa/Nairobi"}`)},
+			Amber, "time zone", "CHT county counts in UTC, and DHIS2 in Africa/Nairobi", us},
 		{"no element that fits", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) { m.DataSets[0].DataSetElements = nil })}, Red, "elements", "30 of 30 of CHT county", ""},
 		{"a user without any right", ailment{country: user(func(u *sandbox.DHIS2User) { u.Authorities, u.OrgUnits = nil, nil })}, Red, "authority F_DATAVALUE_ADD", "cht_integration lacks", dhis2Admin},
 		{"a user without an org unit", ailment{country: user(func(u *sandbox.DHIS2User) { u.OrgUnits = nil })}, Red, "capture org units", "no data capture org unit", dhis2Admin},
@@ -305,6 +339,29 @@ func TestExaminationFindsWhatIsWrong(t *testing.T) {
 				t.Errorf("it wrote %q", c.wrote)
 			}
 		})
+	}
+}
+
+func TestOrgUnitsOfSeveralSourcesAreFound(t *testing.T) {
+	c := newClinic(t, ailment{})
+	other := c.Sources["county"]
+	other.Name = "other"
+	c.Sources["other"] = other
+	c.DataSets[0].CHT = []string{"county", "other"}
+	if made := c.Examine(t.Context()); !found(made, Amber, "org units", "40 org units are on places of several CHT servers, such as county and other") {
+		t.Error(shown(made))
+	}
+	c.DataSets[0].Compare.AddUp = true
+	if made := c.Examine(t.Context()); made.State != Green {
+		t.Error(shown(made))
+	}
+}
+
+func TestASourceThatIsAwayIsNoReasonToMissItsOrgUnits(t *testing.T) {
+	c := newClinic(t, ailment{instead: onPath("/_view/", "text/html", "<html>")})
+	made := c.Examine(t.Context())
+	if !found(made, Amber, "online user", "instead of JSON") || found(made, Amber, "org units", "") || found(made, Red, "org units", "") {
+		t.Error(shown(made))
 	}
 }
 

@@ -49,7 +49,7 @@ type destinationFacts struct {
 
 const (
 	// serversAtOnce is how many servers are asked at one time.
-	serversAtOnce = 4
+	serversAtOnce = 8
 	// serverFor is how long the questions to one server may take in all.
 	serverFor = 90 * time.Second
 )
@@ -273,6 +273,8 @@ func meaning(check string) (area, why string) {
 		return "data sets", "DHIS2 takes a period only while it is open"
 	case "approval":
 		return "data sets", "approved data must not change"
+	case "rules":
+		return "data sets", "a rule with a wrong id does nothing, and says nothing"
 	case "targets", "shared elements":
 		return "elements", "the export adds up, or leaves out, what DHIS2 keeps apart"
 	case "elements":
@@ -281,7 +283,7 @@ func meaning(check string) (area, why string) {
 		return "org units", "what belongs to an org unit that does not take it stays behind, month after month"
 	case "nesting":
 		return "org units", "the CHT counts the work of a place at each org unit above it, and DHIS2 adds children to parents, so that it is counted twice"
-	case "schedule", "window", "sending hours":
+	case "schedule", "window", "sending hours", "first period":
 		return "schedule", "a month that is not sent in time is missing in DHIS2, and late data may find it locked"
 	case "data folder", "database":
 		return "store", "what cannot be written down is not sent"

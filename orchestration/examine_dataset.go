@@ -16,7 +16,7 @@ import (
 
 // destinationSet looks at a data set in DHIS2, and lays beside it what each of its sources says.
 func (r *examining) destinationSet(ctx context.Context, p sheet, s Destination, set DataSet) {
-	found, err := s.Client.DataSet(ctx, set.ID)
+	found, err := r.Submitter.ReadDataSet(ctx, set)
 	if err != nil {
 		p.red("", ReasonOf(err), err)
 		return
@@ -34,7 +34,7 @@ func (r *examining) destinationSet(ctx context.Context, p sheet, s Destination, 
 	setRights(p, set, found)
 	setPeriods(p, found, r.destinations[s.Name].server)
 	units := map[string]dhis2.OrgUnit{}
-	err = s.Client.OrgUnits(ctx, set.ID, func(o dhis2.OrgUnit) { units[o.ID] = o })
+	err = s.Client.OrgUnits(ctx, found.ID, func(o dhis2.OrgUnit) { units[o.ID] = o })
 	switch {
 	case err != nil:
 		p.red("org units", ReasonOf(err), err)
@@ -54,9 +54,13 @@ func (r *examining) destinationSet(ctx context.Context, p sheet, s Destination, 
 		}
 		b.period = period
 		b.elements(source.settings)
-		if source.orgUnits != nil && units != nil {
+		if source.orgUnits != nil && units != nil && b.user != nil {
 			r.orgUnits(ctx, b, s, source.orgUnits)
 		}
+	}
+	r.shared(p, set, found)
+	if units != nil {
+		r.rules(p, set, units)
 	}
 }
 
@@ -182,7 +186,9 @@ func (b beside) elements(settings *cht.Settings) {
 	// Which org unit a value is of plays no part here, so no rule about them may.
 	rules := b.set.Rules
 	rules.IncludeOrgUnits, rules.ExcludeOrgUnits, rules.RenameOrgUnits = nil, nil, nil
-	m, checks := mapping.New(rules, settings, b.found), b.checks(nil)
+	found := b.found
+	found.Names.OrgUnits = nil
+	m, checks := mapping.New(rules, settings, found), b.checks(nil)
 	var list []troubled
 	fed := map[string]bool{}
 	for _, target := range settings.Targets {
@@ -199,28 +205,67 @@ func (b beside) elements(settings *cht.Settings) {
 			list = gather(list, cell.DataElement, found.Code, found.Text, found.Remedy)
 			continue
 		}
-		found := checks.Value(&mapping.Value{AttributeOptionCombo: cell.AttributeOptionCombo, DataValue: dhis2.DataValue{
-			DataElement: cell.DataElement, OrgUnit: anyOrgUnit, CategoryOptionCombo: cell.CategoryOptionCombo, Value: "1",
-		}})
-		if found != nil && found.Scope == validation.OneElement {
+		v := mapping.Value{AttributeOptionCombo: cell.AttributeOptionCombo, DataValue: dhis2.DataValue{
+			DataElement: cell.DataElement, OrgUnit: anyOrgUnit, CategoryOptionCombo: cell.CategoryOptionCombo,
+		}}
+		if found := b.unfit(checks, v); found != nil {
 			list = gather(list, cell.DataElement, found.Code, found.Text, found.Remedy)
 		}
 	}
 	b.tell("elements", list, len(fed))
-	if len(list) > 0 {
-		return
+	if len(list) == 0 {
+		b.green("elements", b.fitting(checks, fed))
 	}
-	unfed := 0
+}
+
+// unfit says why a count of a cell would not be taken: the usual one, none, or a large one.
+func (b beside) unfit(checks *validation.Checks, v mapping.Value) *validation.Finding {
+	for _, count := range []string{"1", "0", "1000"} {
+		if v.Value = count; count == "0" && (b.set.Rules.DropZeros || checks.DropsZero(&v)) {
+			continue // it is not sent, or not kept
+		}
+		if found := checks.Value(&v); found != nil {
+			return found
+		}
+	}
+	if element := b.found.Elements[v.DataElement]; !isCount(element.ValueType) {
+		return &validation.Finding{
+			Code: "value_type", Text: fmt.Sprintf("data element %s is %s, so that its figures add up to nothing", v.DataElement, element.ValueType),
+			Remedy: "change its value type in DHIS2 to a number",
+		}
+	}
+	return nil
+}
+
+// isCount says that DHIS2 adds values of a type up.
+func isCount(valueType string) bool {
+	switch valueType {
+	case "INTEGER", "INTEGER_POSITIVE", "INTEGER_ZERO_OR_POSITIVE", "NUMBER", "UNIT_INTERVAL", "PERCENTAGE":
+		return true
+	default:
+		return false
+	}
+}
+
+// fitting tells of data elements that all fit what else is worth knowing of them.
+func (b beside) fitting(checks *validation.Checks, fed map[string]bool) string {
+	unfed, forgetful := 0, 0
 	for id := range b.found.Elements {
-		if !fed[id] {
+		switch {
+		case !fed[id]:
 			unfed++
+		case checks.DropsZero(&mapping.Value{DataValue: dhis2.DataValue{DataElement: id, Value: "0"}}):
+			forgetful++
 		}
 	}
 	text := fmt.Sprintf("all %s of CHT %s fit", counted(len(fed), "data element"), b.source)
 	if unfed > 0 {
 		text += fmt.Sprintf("; %d more of the data set get nothing from it", unfed)
 	}
-	b.green("elements", text)
+	if forgetful > 0 {
+		text += fmt.Sprintf("; of %d DHIS2 keeps no zero, as zero is not significant", forgetful)
+	}
+	return text
 }
 
 // anyOrgUnit has the form of an org unit's id.
@@ -320,6 +365,29 @@ func (b beside) nested(wanted []string) {
 	if len(below) > 0 {
 		b.amber("nesting", fmt.Sprintf("%s of CHT %s lie below others that are sent as well: %s", counted(len(below), "org unit"), b.source, firstOf(below)),
 			"take dhis.orgUnit off the upper places in the CHT, or leave them out with exclude_org_units").Who = chtAdmin + ", " + us
+	}
+}
+
+// shared finds org units that several sources give.
+func (r *examining) shared(p sheet, set DataSet, found dhis2.DataSet) {
+	if set.Compare.AddUp {
+		return
+	}
+	of := map[string][]string{}
+	for _, source := range set.CHT {
+		for _, id := range (beside{set: set, found: found}).wanted(r.sources[source].orgUnits) {
+			of[id] = append(of[id], source)
+		}
+	}
+	var several, sources []string
+	for _, id := range slices.Sorted(maps.Keys(of)) {
+		if len(of[id]) > 1 {
+			several, sources = append(several, id), of[id]
+		}
+	}
+	if len(several) > 0 {
+		p.amber("org units", fmt.Sprintf("%s are on places of several CHT servers, such as %s: %s", counted(len(several), "org unit"), strings.Join(sources, " and "), firstOf(several)),
+			"take dhis.orgUnit off the places of all but one, or set shared_org_units to add").Who = chtAdmin + ", " + us
 	}
 }
 

@@ -47,13 +47,15 @@ func (r *examining) examineDestination(ctx context.Context, s Destination) {
 	}
 	r.zones(p, s.Name, server)
 	r.account(ctx, p, s)
+	var sets []Finding // what they need of the server's version and the account's rights is told before them
 	for _, set := range r.Submitter.DataSets {
 		if set.DHIS2 == s.Name {
-			r.destinationSet(ctx, p.of("data set "+set.ID), s, set)
+			r.destinationSet(ctx, sheet{s.Name, dhis2Admin, "data set " + set.ID + ": ", &sets}, s, set)
 		}
 	}
 	r.dhis2Version(p, facts)
 	r.expiredEditing(p, s.Name)
+	facts.findings = append(facts.findings, sets...)
 }
 
 // serverClock compares with the date that DHIS2 gives, in its own time zone, and falls back on that of its answer.

@@ -19,6 +19,8 @@ type Hub struct {
 	Heartbeat time.Duration
 	// Registration says what is wrong with what the mediator registers with.
 	Registration error
+	// Standing says why OpenHIM does not know the mediator at present; nil where nobody tries.
+	Standing func() error
 }
 
 // examineOpenHIM looks at OpenHIM: its address and account, its version and clock, what the account may, and the channel.
@@ -46,7 +48,13 @@ func (r *examining) examineOpenHIM(ctx context.Context, p sheet) {
 	r.way(p, h.Peer)
 	openHIMVersion(p, about.Version)
 	life, err := h.Client.Life(limited, h.URN)
+	standing := error(nil)
+	if h.Standing != nil {
+		standing = h.Standing()
+	}
 	switch {
+	case standing != nil:
+		p.amber("permissions", standing.Error(), hintOf(standing))
 	case isForbidden(err):
 		p.red("permissions", Credentials, err)
 	case err != nil:

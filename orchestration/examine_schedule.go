@@ -3,6 +3,8 @@ package orchestration
 import (
 	"fmt"
 	"time"
+
+	"github.com/cht-dhis2/mediator/internal/dhis2"
 )
 
 // examineSchedules asks of each data set whether its schedule makes sense, beside what DHIS2 takes.
@@ -44,6 +46,9 @@ func (r *examining) schedule(p sheet, o Operation, set DataSet) {
 	zone := time.UTC
 	if len(set.CHT) > 0 {
 		zone = r.Submitter.Sources[set.CHT[0]].zone()
+	}
+	if last, err := dhis2.LatestClosed(dhis2.Monthly, r.now.In(zone)); err == nil && last.Before(set.FirstPeriod) {
+		p.amber("first period", fmt.Sprintf("nothing before %s is sent, and that month is not over", set.FirstPeriod), "lower first_period, if an earlier month is to be sent")
 	}
 	next := cron.after(r.now, zone)
 	if next.IsZero() {

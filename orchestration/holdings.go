@@ -133,7 +133,7 @@ const mostListedUnits = 40
 // not read it, that is noted, and the ledger alone is compared with.
 func (s *Submitter) readTheirs(ctx context.Context, m *metadata, w *settlement, ours []string) (err error) {
 	p := w.Plan
-	slice := dhis2.Slice{DataSet: p.set.ID, Period: p.period, OrgUnits: p.request.OrgUnits}
+	slice := dhis2.Slice{DataSet: p.id, Period: p.period, OrgUnits: p.request.OrgUnits}
 	if len(slice.OrgUnits) == 0 || len(slice.OrgUnits) > mostListedUnits {
 		if slice.OrgUnits, err = s.roots(ctx, p, m, ours); err != nil {
 			return err

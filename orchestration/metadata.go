@@ -29,7 +29,8 @@ func (s *Submitter) metadata(ctx context.Context, who parties, calls *evidence) 
 	s.mu.Lock()
 	known := s.known[who.knownAs()]
 	s.mu.Unlock()
-	if known != nil && s.now().Sub(known.readAt) < age {
+	named := who.set.IDSchemes != (dhis2.IDSchemes{}) // by codes of before an org unit would be unknown
+	if known != nil && !named && s.now().Sub(known.readAt) < age {
 		return known, false, nil
 	}
 	m, err = s.readMetadata(ctx, who, calls)
@@ -40,13 +41,13 @@ func (s *Submitter) metadata(ctx context.Context, who parties, calls *evidence) 
 func (s *Submitter) readMetadata(ctx context.Context, who parties, calls *evidence) (m *metadata, err error) {
 	name, client := "DHIS2 "+who.to.Name, who.to.Client
 	m = &metadata{readAt: s.now(), orgUnits: map[string]dhis2.OrgUnit{}}
-	if m.set, err = client.DataSet(calls.call(ctx, "Read data set "+who.set.ID+" from "+name), who.set.ID); err != nil {
+	if m.set, err = s.ReadDataSet(calls.call(ctx, "Read data set "+who.set.ID+" from "+name), who.set); err != nil {
 		return nil, err
 	}
 	if m.user, err = client.Me(calls.call(ctx, "Ask "+name+" whose account this is")); err != nil {
 		return nil, err
 	}
-	err = client.OrgUnits(calls.call(ctx, "Read the org units of data set "+who.set.ID), who.set.ID, func(o dhis2.OrgUnit) { m.orgUnits[o.ID] = o })
+	err = client.OrgUnits(calls.call(ctx, "Read the org units of data set "+who.set.ID), m.set.ID, func(o dhis2.OrgUnit) { m.orgUnits[o.ID] = o })
 	if err != nil {
 		return nil, err
 	}

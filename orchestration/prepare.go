@@ -21,6 +21,8 @@ type Plan struct {
 	parties
 
 	request Request
+	// id is the data set's in DHIS2.
+	id      string
 	period  dhis2.Period
 	server  dhis2.Server
 	content *content
@@ -256,7 +258,8 @@ func (s *Submitter) askDHIS2(ctx context.Context, p *Plan) (m *metadata, err err
 	if err != nil {
 		return nil, err
 	}
-	s.keepExpiry(ctx, p.to.Name, m.set)
+	p.id = m.set.ID
+	s.keepExpiry(ctx, p.set, m.set.ExpiryDays)
 	return m, nil
 }
 

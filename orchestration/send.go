@@ -35,6 +35,13 @@ func (s *Submitter) sendStored(ctx context.Context, sub ledger.Submission) (*pau
 	if stale, err := s.isStale(ctx, sub); stale || err != nil {
 		return nil, err
 	}
+	dataSet, err := s.idOf(ctx, who.set)
+	if err != nil {
+		return nil, err
+	}
+	if dataSet == "" { // its scheme was changed since it was prepared
+		return nil, s.finish(ctx, sub.ID, &failure{reason: Configuration, text: "data set " + sub.DataSet + " goes by another id scheme than when it was prepared", remedy: "submit the period again"})
+	}
 	if err := s.isDown(ctx, "DHIS2 "+who.to.Name); err != nil {
 		return pauseOf(err), nil
 	}
@@ -68,7 +75,7 @@ func (s *Submitter) sendStored(ctx context.Context, sub ledger.Submission) (*pau
 		dialect = server.Dialect
 	}
 	sending := &sending{
-		Submitter: s, submission: sub, who: who, dialect: dialect, sizer: s.sizer(who, dialect), until: s.now().Add(sendFor),
+		Submitter: s, submission: sub, who: who, dialect: dialect, dataSet: dataSet, sizer: s.sizer(who, dialect), until: s.now().Add(sendFor),
 		answers: asks, total: sub.Counts.Unsent + sub.Counts.Unknown,
 	}
 	if err := sending.lineUp(ctx); err != nil {
@@ -126,8 +133,10 @@ type sending struct {
 	submission ledger.Submission
 	who        parties
 	dialect    dhis2.Dialect
-	sizer      *sizer
-	until      time.Time
+	// dataSet is the data set's id in DHIS2.
+	dataSet string
+	sizer   *sizer
+	until   time.Time
 	// queue are the spans that are left, the next one first.
 	queue []span
 	// answers says that DHIS2 answered a question when the turn began: what fails now may be the chunk's fault.
@@ -431,7 +440,7 @@ func (s *sending) compose(ctx context.Context, of span, size int) (c ledger.Chun
 	if err != nil {
 		return c, text, err
 	}
-	text, err = s.who.to.Client.Pack(dhis2.Chunk{DataSet: s.submission.DataSet, Period: s.submission.Period, AttributeOptionCombo: combo, Values: values})
+	text, err = s.who.to.Client.Pack(dhis2.Chunk{DataSet: s.dataSet, Period: s.submission.Period, AttributeOptionCombo: combo, Values: values})
 	c.Digest = text.Digest
 	return c, text, err
 }

@@ -60,6 +60,8 @@ type DataSet struct {
 	// FirstPeriod is the first period that may be sent.
 	FirstPeriod dhis2.Period
 	Rules       mapping.Rules
+	// IDSchemes say by what the CHT calls the data set, which ID is then, and what is in it.
+	IDSchemes dhis2.IDSchemes
 	// ChunkValues is how many values go in one request; 0 leaves it to the dialect.
 	ChunkValues int
 	// Unchecked leaves all judging of values to DHIS2.

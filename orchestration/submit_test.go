@@ -101,7 +101,11 @@ const benchValues = 40 * 30
 
 func newBench(t *testing.T, version string) *bench {
 	t.Helper()
-	country := sandbox.NewCountry(sandbox.CountryConfig{Seed: 5, Facilities: 40, DataSets: 1, Elements: 30, Period: "202609"})
+	return newBenchOf(t, version, sandbox.NewCountry(sandbox.CountryConfig{Seed: 5, Facilities: 40, DataSets: 1, Elements: 30, Period: "202609"}))
+}
+
+func newBenchOf(t *testing.T, version string, country *sandbox.Country) *bench {
+	t.Helper()
 	nurse := country.Users[0]
 	nurse.ID, nurse.Username, nurse.Name, nurse.Password, nurse.Token = "", "nurse", "A nurse", "Nurse.1234", ""
 	country.Users = append(country.Users, nurse)

@@ -38,6 +38,8 @@ type DataSet struct {
 	// NoZeros are the data elements of which a server up to 2.42 keeps no zero: zero is not significant, and they are not
 	// averaged. Nil is none.
 	NoZeros map[string]bool
+	// Names are what the CHT calls the set and what is in it; the zero Names are that it uses the ids.
+	Names Names
 }
 
 // InputPeriod says when a period may be entered. The dates are as DHIS2 writes them; empty is no limit.

@@ -32,8 +32,22 @@ const (
 // changes while it is read, so that one could be missed, it is read from its beginning again and yield is given what it was given
 // before once more; where it changes each time, the *Error is temporary.
 func (c *Client) OrgUnits(ctx context.Context, dataSet string, yield func(OrgUnit)) error {
-	doing := "read the org units of data set " + dataSet + " from DHIS2"
-	query := "filter=dataSets.id:eq:" + url.QueryEscape(dataSet) + "&fields=" + orgUnitFields + "&order=id:asc"
+	return c.orgUnits(ctx, "read the org units of data set "+dataSet+" from DHIS2", dataSet, orgUnitFields, func(o namedOrgUnit) { yield(o.OrgUnit) })
+}
+
+// namedOrgUnit is an org unit with what it may be called.
+type namedOrgUnit struct {
+	OrgUnit
+	Attributes attributeValues `json:"attributeValues"`
+}
+
+func (o namedOrgUnit) name(by IDScheme) string {
+	return nameable{Code: o.Code, Attributes: o.Attributes}.name(by)
+}
+
+// orgUnits is OrgUnits with the fields that are asked for.
+func (c *Client) orgUnits(ctx context.Context, doing, dataSet, fields string, yield func(namedOrgUnit)) error {
+	query := "filter=dataSets.id:eq:" + url.QueryEscape(dataSet) + "&fields=" + fields + "&order=id:asc"
 	for range maxTries {
 		if whole, err := c.orgUnitPages(ctx, doing, query, yield); whole || err != nil {
 			return err
@@ -46,11 +60,11 @@ func (c *Client) OrgUnits(ctx context.Context, dataSet string, yield func(OrgUni
 }
 
 // orgUnitPages reads a list once, and says whether it stayed as it was from the first page to the last.
-func (c *Client) orgUnitPages(ctx context.Context, doing, query string, yield func(OrgUnit)) (whole bool, err error) {
+func (c *Client) orgUnitPages(ctx context.Context, doing, query string, yield func(namedOrgUnit)) (whole bool, err error) {
 	total, read, first := -1, 0, ""
 	for page := 1; ; page++ {
 		var answer struct {
-			OrgUnits []OrgUnit `json:"organisationUnits"`
+			OrgUnits []namedOrgUnit `json:"organisationUnits"`
 			Pager    struct {
 				Total     *int `json:"total"`
 				PageCount int  `json:"pageCount"`

@@ -23,6 +23,8 @@ type asked struct {
 	*Client
 	server *sandbox.DHIS2
 	paths  []string
+	// sets are the ids of the data sets, in the order of the metadata.
+	sets []string
 }
 
 func recorded(t *testing.T, version string, change func(*sandbox.DHIS2Metadata)) *asked {
@@ -45,6 +47,9 @@ func recorded(t *testing.T, version string, change func(*sandbox.DHIS2Metadata))
 			{Username: "admin", Token: "d2p_admin", Authorities: []string{"ALL"}, OrgUnits: []string{"OuCountry01"}},
 		},
 	})}
+	for _, set := range metadata.DataSets {
+		a.sets = append(a.sets, set.ID)
+	}
 	a.Client = client(func(r *http.Request, _ []byte) (int, string, string, error) {
 		a.paths = append(a.paths, r.URL.RequestURI())
 		answer := a.ask(r.Method, strings.TrimPrefix(r.URL.RequestURI(), "/dhis"), "d2p_cht")

@@ -14,9 +14,12 @@ import (
 // Issue tells why a faulty cell stays behind.
 func (c *Cell) Issue() issue.Issue {
 	text, remedy := c.Fault.words()
-	where := fmt.Sprintf("value %d of the export", c.Index)
+	where, verb := fmt.Sprintf("value %d of the export", c.Index), "is"
+	if c.Fault == UnknownCode || c.Fault == AmbiguousCode {
+		verb = "has"
+	}
 	if c.Found != "" {
-		where += fmt.Sprintf(" is %.60s", c.Found)
+		where += fmt.Sprintf(" %s %.60s", verb, c.Found)
 	}
 	index := c.Index
 	return issue.Issue{
@@ -48,6 +51,10 @@ func (f Fault) words() (text, remedy string) {
 		return "the value has no data element", "correct dhis.dataElement of the target in the CHT's settings"
 	case BadID:
 		return "an id does not have the form of a DHIS2 id, eleven letters and digits", "correct it in the CHT (dhis of the place or the target), or rename it in the configuration"
+	case UnknownCode:
+		return "nothing in the data set or among its org units goes by this name in DHIS2", "give the object this code (or attribute value) in DHIS2, assign the org unit to the data set, or correct the name in the CHT or by a rule"
+	case AmbiguousCode:
+		return "several objects in DHIS2 go by this name, and nobody can say which one is meant", "give each of them a code (or attribute value) of its own in DHIS2"
 	case Collapsed:
 		return "several targets share this data element with different combos, and the export adds them up under one of them", "give each target a data element of its own, or exclude the data element"
 	case DuplicateCell:

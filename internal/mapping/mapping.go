@@ -69,20 +69,26 @@ type Mapping struct {
 	attributeOptionCombo string
 	// attributes are the combos of a data set with categories of its own, empty for any other.
 	attributes map[string]bool
+	names      dhis2.Names
 }
 
 // New makes a mapping ready. The settings tell which data elements the export adds up wrongly; of the data set, as it is
-// in DHIS2, the id and the combos count.
+// in DHIS2, the id, the combos and the names count. Where the CHT uses names, the new ids of the rules are names too.
 func New(rules Rules, settings *cht.Settings, set dhis2.DataSet) *Mapping {
-	dataSet := set.ID
+	dataSet := cmp.Or(set.Names.DataSet, set.ID)
 	m := &Mapping{
+		names:      set.Names,
 		rules:      rules,
 		attributes: setOf(set.AttributeOptionCombos),
 		defaults:   setOf([]string{set.DefaultCombo, dhis2.DefaultCombo}),
 		collapsed:  map[string]bool{},
 		orgUnits:   filter{setOf(rules.IncludeOrgUnits), setOf(rules.ExcludeOrgUnits)},
 		elements:   filter{setOf(rules.IncludeDataElements), setOf(rules.ExcludeDataElements)},
-		sums:       setOf(rules.SumDataElements),
+		sums:       map[string]bool{},
+	}
+	for _, id := range rules.SumDataElements {
+		_ = called(m.names.DataElements, &id)
+		m.sums[id] = true
 	}
 	m.attributeOptionCombo = m.combo(rules.AttributeOptionCombo)
 	for _, shared := range SharedElements(settings, dataSet) {
@@ -129,6 +135,9 @@ const (
 	DuplicateCell Fault = "duplicate_cell"
 	ElementsMeet  Fault = "data_elements_meet"
 	PartMissing   Fault = "part_of_sum_missing"
+	// UnknownCode and AmbiguousCode are names that nothing goes by in DHIS2, or more than one thing.
+	UnknownCode   Fault = "unknown_code"
+	AmbiguousCode Fault = "ambiguous_code"
 	// WrongAttribute is a value without one of the attribute option combos that the data set needs. DHIS2 up to 2.42
 	// stores it all the same, where no form shows it.
 	WrongAttribute Fault = "wrong_attribute_option_combo"
@@ -165,6 +174,7 @@ func (m *Mapping) Take(v *cht.Value, c *Cell) Fate {
 	}
 	rule, left := m.leavesOut(c, isText(v.DataElement))
 	m.rename(&c.OrgUnit, m.rules.RenameOrgUnits, RenameOrgUnits, &c.touched)
+	m.call(c, called(m.names.OrgUnits, &c.OrgUnit), c.OrgUnit)
 	if left {
 		c.touched = 0
 		c.touched.add(rule)
@@ -175,10 +185,12 @@ func (m *Mapping) Take(v *cht.Value, c *Cell) Fate {
 	m.rename(&c.DataElement, m.rules.RenameDataElements, RenameDataElements, &c.touched)
 	m.rename(&c.CategoryOptionCombo, m.rules.RenameCombos, RenameCombos, &c.touched)
 	m.rename(&c.AttributeOptionCombo, m.rules.RenameCombos, RenameCombos, &c.touched)
-	c.CategoryOptionCombo = m.combo(c.CategoryOptionCombo)
-	c.AttributeOptionCombo = m.combo(c.AttributeOptionCombo)
+	m.call(c, called(m.names.DataElements, &c.DataElement), c.DataElement)
+	m.call(c, m.calledCombo(&c.CategoryOptionCombo), c.CategoryOptionCombo)
+	m.call(c, m.calledCombo(&c.AttributeOptionCombo), c.AttributeOptionCombo)
 	if c.AttributeOptionCombo == "" && m.attributeOptionCombo != "" {
 		c.AttributeOptionCombo = m.attributeOptionCombo
+		m.call(c, m.calledCombo(&c.AttributeOptionCombo), c.AttributeOptionCombo)
 		c.touched.add(SetAttributeOptionCombo)
 	}
 	m.judge(c, v)
@@ -209,8 +221,40 @@ func (m *Mapping) rename(id *string, names map[string]string, rule Rule, by *tou
 	}
 }
 
+// called puts the id in the place of a name, where names are used. The name stays where there is no such id.
+func called(names map[string]string, name *string) Fault {
+	if names == nil || *name == "" {
+		return ""
+	}
+	switch id, known := names[*name]; {
+	case !known:
+		return UnknownCode
+	case id == "":
+		return AmbiguousCode
+	default:
+		*name = id
+		return ""
+	}
+}
+
+// calledCombo is called for a combo, of which the default one becomes empty.
+func (m *Mapping) calledCombo(name *string) Fault {
+	*name = m.combo(*name)
+	fault := called(m.names.CategoryOptionCombos, name)
+	*name = m.combo(*name)
+	return fault
+}
+
+// call notes the first name that has no id.
+func (m *Mapping) call(c *Cell, fault Fault, name string) {
+	if c.Fault == "" && fault != "" {
+		c.Fault, c.Found = fault, name
+	}
+}
+
 // judge finds the number, and the cell's first fault.
 func (m *Mapping) judge(c *Cell, v *cht.Value) {
+	noID, name := c.Fault, c.Found
 	c.Value, c.Fault = number(v.Value)
 	if c.Fault != "" {
 		c.Found = v.Value.Text
@@ -220,6 +264,8 @@ func (m *Mapping) judge(c *Cell, v *cht.Value) {
 		c.Fault, c.Found = NoElement, v.DataElement.Text
 	case m.collapsed[c.FromElement]:
 		c.Fault, c.Found = Collapsed, v.Value.Text
+	case noID != "":
+		c.Fault, c.Found = noID, name
 	default:
 		for _, id := range [...]*string{&c.OrgUnit, &c.DataElement, &c.CategoryOptionCombo, &c.AttributeOptionCombo} {
 			if *id != "" && !dhis2.IsUID(*id) {

@@ -443,3 +443,73 @@ func asExport(values []Value) []cht.Value {
 	}
 	return export
 }
+
+func TestNamesBecomeIDsAfterTheRules(t *testing.T) {
+	set := dhis2.DataSet{
+		ID: "DsTest00001", DefaultCombo: "DefTestAAA1",
+		Names: dhis2.Names{
+			DataSet:      "MCH",
+			DataElements: map[string]string{"births": deA, "deaths": deB, "shared": deC, "twice": ""},
+			OrgUnits:     map[string]string{"KE-1": ouA, "KE-2": ouB, "ke-1": ouC, "KE-3": ""},
+			CategoryOptionCombos: map[string]string{
+				"under 5": cocA, "over 5": cocB, "default": "DefTestAAA1",
+			},
+		},
+	}
+	settings := &cht.Settings{Targets: []cht.Target{
+		{ID: "a", DataSet: "MCH", DataElement: "shared", CategoryOptionCombo: "under 5"}, {ID: "b", DataSet: "MCH", DataElement: "shared", CategoryOptionCombo: "over 5"},
+	}}
+	withCombo := func(v cht.Value, category, attribute string) cht.Value {
+		v.CategoryOptionCombo, v.AttributeOptionCombo = text(category), text(attribute)
+		return v
+	}
+	for _, test := range []struct {
+		name   string
+		rules  Rules
+		in     []cht.Value
+		want   []string
+		issues []string
+	}{
+		{
+			name: "each is called by its own name", in: []cht.Value{value("KE-1", "births", "1"), value("ke-1", "births", "2"), withCombo(value("KE-2", "deaths", "3"), "under 5", "over 5")},
+			want: []string{ouA + " " + deA + "   1", ouB + " " + deB + " " + cocA + " " + cocB + " 3", ouC + " " + deA + "   2"},
+		},
+		{
+			name: "the default combo may go by its name or its id", in: []cht.Value{withCombo(value("KE-1", "births", "1"), "default", "DefTestAAA1"), withCombo(value("KE-1", "deaths", "2"), dhis2.DefaultCombo, "default")},
+			want: []string{ouA + " " + deA + "   1", ouA + " " + deB + "   2"},
+		},
+		{
+			name:   "what nothing goes by stays behind",
+			in:     []cht.Value{value("KE-9", "births", "1"), value("KE-1", "BIRTHS", "2"), withCombo(value("KE-1", "births", "3"), "under-5", ""), withCombo(value("KE-2", "births", "3"), "", "gone"), value("KE-2", "deaths", "4"), value(ouA, "deaths", "5"), value("KE-1", deC, "6")},
+			want:   []string{ouB + " " + deB + "   4"},
+			issues: []string{"unknown_code KE-9 " + deA, "unknown_code " + ouA + " BIRTHS", "unknown_code " + ouA + " " + deA, "unknown_code " + ouA + " " + deB, "unknown_code " + ouA + " " + deC, "unknown_code " + ouB + " " + deA},
+		},
+		{
+			name: "so does what several go by", in: []cht.Value{value("KE-3", "births", "1"), value("KE-1", "twice", "2"), value("KE-1", "births", "3")},
+			want: []string{ouA + " " + deA + "   3"}, issues: []string{"ambiguous_code KE-3 " + deA, "ambiguous_code " + ouA + " twice"},
+		},
+		{
+			name: "rules speak in names", in: []cht.Value{value("old", "b1", "1"), value("old", "b2", "2"), value("out", "b1", "9")},
+			rules: Rules{ExcludeOrgUnits: []string{"out"}, RenameOrgUnits: map[string]string{"old": "KE-1"}, RenameDataElements: map[string]string{"b1": "births", "b2": "births"}, SumDataElements: []string{"births"}, AttributeOptionCombo: "under 5"},
+			want:  []string{ouA + " " + deA + "  " + cocA + " 3"},
+		},
+		{
+			name: "an attribute option combo that nothing goes by", in: []cht.Value{value("KE-1", "births", "1")}, rules: Rules{AttributeOptionCombo: "gone"},
+			want: []string{}, issues: []string{"unknown_code " + ouA + " " + deA},
+		},
+		{
+			name: "a shared data element is told by its name in the CHT", in: []cht.Value{value("KE-1", "shared", "1")},
+			want: []string{}, issues: []string{"shared_element_collapses " + ouA + " " + deC},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			sent, issues, _, _ := apply(New(test.rules, settings, set), test.in)
+			if diff := cmp.Diff(test.want, lines(sent)); diff != "" {
+				t.Errorf("sent (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.issues, issues); diff != "" {
+				t.Errorf("issues (-want +got):\n%s", diff)
+			}
+		})
+	}
+}

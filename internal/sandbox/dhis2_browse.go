@@ -296,7 +296,7 @@ func refObject(id string) dhis2Object { return dhis2Object{{"id", id}} }
 func (d *DHIS2) placeObject(p *dhis2Place) dhis2Object {
 	return dhis2Object{
 		{"id", p.ID}, {"code", p.Code}, {"name", p.Name}, {"displayName", p.Name}, {"shortName", cmp.Or(p.ShortName, p.Name)},
-		{"path", p.path}, {"level", p.level},
+		{"path", p.path}, {"level", p.level}, {"attributeValues", attributeObjects(p.AttributeValues)},
 		{"openingDate", dhis2Day(p.OpeningDate)}, {"closedDate", dhis2Day(p.ClosedDate)},
 		{"parent", func() dhis2Object {
 			if p.Parent == nil {
@@ -339,7 +339,7 @@ func (u *DHIS2User) comboObject(c *dhis2Combo) dhis2Object {
 // optionComboObject shows a category option combination.
 func (u *DHIS2User) optionComboObject(c *dhis2OptionCombo) dhis2Object {
 	return dhis2Object{
-		{"id", c.ID}, {"code", c.Code}, {"name", c.Name}, {"displayName", c.Name},
+		{"id", c.ID}, {"code", c.Code}, {"name", c.Name}, {"displayName", c.Name}, {"attributeValues", attributeObjects(c.AttributeValues)},
 		{"categoryCombo", func() dhis2Object { return refObject(c.CategoryCombo.ID) }},
 		{"categoryOptions", func() []dhis2Object {
 			return objectsOf(c.options, func(o *DHIS2CategoryOption) dhis2Object {
@@ -380,7 +380,7 @@ func (u *DHIS2User) elementObject(e *dhis2Element) dhis2Object {
 	return dhis2Object{
 		{"id", e.ID}, {"code", e.Code}, {"name", e.Name}, {"displayName", e.Name}, {"shortName", cmp.Or(e.ShortName, e.Name)},
 		{"domainType", cmp.Or(e.DomainType, "AGGREGATE")}, {"valueType", e.ValueType}, {"aggregationType", e.AggregationType},
-		{"zeroIsSignificant", e.ZeroIsSignificant},
+		{"zeroIsSignificant", e.ZeroIsSignificant}, {"attributeValues", attributeObjects(e.AttributeValues)},
 		{"categoryCombo", func() dhis2Object { return u.comboObject(e.combo) }},
 		{"optionSet", func() dhis2Object {
 			if e.optionSet == nil {
@@ -409,7 +409,7 @@ func (d *DHIS2) setObject(s *dhis2Set, user *DHIS2User) dhis2Object {
 		{"periodType", s.PeriodType}, {"expiryDays", s.ExpiryDays}, {"timelyDays", s.TimelyDays},
 		{"openFuturePeriods", s.OpenFuturePeriods}, {"openPeriodsAfterCoEndDate", s.OpenPeriodsAfterCoEndDate},
 		{"noValueRequiresComment", s.NoValueRequiresComment}, {"compulsoryFieldsCompleteOnly", s.CompulsoryFieldsCompleteOnly},
-		{"access", user.access(s.Sharing)},
+		{"access", user.access(s.Sharing)}, {"attributeValues", attributeObjects(s.AttributeValues)},
 		{"categoryCombo", func() dhis2Object { return user.comboObject(s.combo) }},
 		{"workflow", func() dhis2Object {
 			if s.Workflow == nil {

@@ -36,6 +36,21 @@ type DHIS2Ref struct {
 	ID string `json:"id"`
 }
 
+// DHIS2AttributeValue is the value of an attribute of an object, as its number in another register.
+type DHIS2AttributeValue struct {
+	Attribute DHIS2Ref `json:"attribute"`
+	Value     string   `json:"value"`
+}
+
+// attributeObjects shows attribute values.
+func attributeObjects(values []DHIS2AttributeValue) func() []dhis2Object {
+	return func() []dhis2Object {
+		return objectsOf(pointers(values), func(v *DHIS2AttributeValue) dhis2Object {
+			return dhis2Object{{"attribute", refObject(v.Attribute.ID)}, {"value", v.Value}}
+		})
+	}
+}
+
 // DHIS2Sharing is what everybody may do: reading and writing the object, then its data, such as "rwrw----". Empty
 // allows all.
 type DHIS2Sharing struct {
@@ -60,6 +75,8 @@ type DHIS2OrgUnit struct {
 	OpeningDate string    `json:"openingDate,omitempty"`
 	ClosedDate  string    `json:"closedDate,omitempty"`
 	Parent      *DHIS2Ref `json:"parent,omitempty"`
+
+	AttributeValues []DHIS2AttributeValue `json:"attributeValues,omitempty"`
 }
 
 // DHIS2CategoryOption is such as "under 5". Dates and org units limit what may be entered for it; empty does not.
@@ -102,6 +119,8 @@ type DHIS2CategoryOptionCombo struct {
 	Code            string     `json:"code,omitempty"`
 	CategoryCombo   DHIS2Ref   `json:"categoryCombo"`
 	CategoryOptions []DHIS2Ref `json:"categoryOptions,omitempty"`
+
+	AttributeValues []DHIS2AttributeValue `json:"attributeValues,omitempty"`
 }
 
 // DHIS2OptionSet lists the values that an element may take.
@@ -135,6 +154,8 @@ type DHIS2DataElement struct {
 	OptionSet         *DHIS2Ref    `json:"optionSet,omitempty"`
 	CommentOptionSet  *DHIS2Ref    `json:"commentOptionSet,omitempty"`
 	Sharing           DHIS2Sharing `json:"sharing,omitzero"`
+
+	AttributeValues []DHIS2AttributeValue `json:"attributeValues,omitempty"`
 }
 
 // DHIS2ApprovalLevel says at which level of org units data are approved.
@@ -176,6 +197,8 @@ type DHIS2DataSet struct {
 	CompulsoryFieldsCompleteOnly  bool                  `json:"compulsoryFieldsCompleteOnly"`
 	CompulsoryDataElementOperands []DHIS2Operand        `json:"compulsoryDataElementOperands,omitempty"`
 	Sharing                       DHIS2Sharing          `json:"sharing,omitzero"`
+
+	AttributeValues []DHIS2AttributeValue `json:"attributeValues,omitempty"`
 }
 
 // DHIS2DataSetElement puts an element into a set. A category combination here stands before the element's own.

@@ -1,0 +1,55 @@
+package orchestration
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cht-dhis2/mediator/internal/dhis2"
+)
+
+// rules finds ids in the configuration of a data set that neither side knows, as after a slip of the pen: such a rule does
+// nothing, and nobody is told.
+func (r *examining) rules(p sheet, set DataSet, units map[string]dhis2.OrgUnit) {
+	places, elements, combos := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, name := range set.CHT {
+		facts := r.sources[name]
+		if facts.settings == nil || facts.orgUnits == nil {
+			return // what is not known of one may be there
+		}
+		for _, place := range facts.orgUnits {
+			places[place.ID] = true
+		}
+		for _, target := range facts.settings.Targets {
+			elements[target.DataElement] = true
+			combos[target.CategoryOptionCombo], combos[target.AttributeOptionCombo] = true, true
+		}
+	}
+	above := map[string]bool{}
+	for _, unit := range units {
+		for _, id := range strings.Split(unit.Path, "/") {
+			above[id] = true
+		}
+	}
+	var live []string
+	for _, from := range set.Compare.LiveFrom {
+		live = append(live, from.OrgUnit)
+	}
+	rules := set.Rules
+	for _, named := range []struct {
+		what  string
+		ids   []string
+		known map[string]bool
+	}{
+		{"org units that are on no place of its CHT", slices.Concat(rules.IncludeOrgUnits, rules.ExcludeOrgUnits, slices.Collect(maps.Keys(rules.RenameOrgUnits))), places},
+		{"data elements that no target of its CHT has", slices.Concat(rules.IncludeDataElements, rules.ExcludeDataElements, slices.Collect(maps.Keys(rules.RenameDataElements))), elements},
+		{"combos that no target of its CHT has", slices.Collect(maps.Keys(rules.RenameCombos)), combos},
+		{"org units in live_from below which the data set is assigned to none", live, above},
+	} {
+		unknown := slices.DeleteFunc(named.ids, func(id string) bool { return named.known[id] })
+		slices.Sort(unknown)
+		if unknown = slices.Compact(unknown); len(unknown) > 0 {
+			p.amber("rules", "the configuration names "+named.what+": "+firstOf(unknown), "correct the ids, or take them out").Who = us
+		}
+	}
+}
