@@ -389,6 +389,12 @@ func TestARefusedGroupIsNarrowedDownToWhatIsAtFault(t *testing.T) {
 			s.also("E8122", func(v exported) bool { return v.Value == 0 })
 			s.also("E8999", func(v exported) bool { return at(21)(v) && v.DataElement == elementAt(3) })
 		}, after: func(_ *testing.T, s *steps) { s.mute(unitAt(21), 3) }, most: 1 + 6 + log(ladderUnits) + 2 + log(ladderElements) + 1 + 3 + 10},
+		{name: "what is left is refused for what was found before", world: func(s *steps) {
+			s.values = slices.DeleteFunc(s.values, func(v exported) bool { return !at(0)(v) && !ofElement(1)(v) })
+			s.change(ofElement(1), func(v *exported) { v.DataElement = "DeUnknown01" })
+			s.also("E8020", func(v exported) bool { return v.DataElement == "DeUnknown01" })
+			s.also("E8999", func(v exported) bool { return at(0)(v) && v.DataElement == elementAt(3) })
+		}, after: func(_ *testing.T, s *steps) { s.mute(unitAt(0), 3) }, most: 1 + log(ladderUnits) + 2 + 2*log(ladderElements) + probes},
 		{name: "all of the month but one org unit", world: func(s *steps) {
 			var all []int
 			for i := range ladderUnits - 1 {
