@@ -94,9 +94,6 @@ func (l *ladder) climb(ctx context.Context, sent answered) answered {
 				continue
 			}
 		case goOn:
-			if sent.answer.Split { // others have their turn
-				return sent
-			}
 			l.proven = l.proven || sent.answer.Accepted > 0
 			if l.from = l.to; l.from == l.whole.To {
 				return sent

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,6 +37,8 @@ type steps struct {
 	meta *sandbox.DHIS2Metadata
 	// values are what the CHT exports.
 	values []exported
+	// killing is the way to DHIS2.
+	killing *killing
 	// refused says with which code a value is refused, empty where it is not.
 	refused func(exported) string
 }
@@ -187,6 +190,7 @@ func (s *steps) start(t *testing.T, version string, chunk int) {
 		country: country, set: ladderSet, cht: sandbox.NewCHT(sandbox.CHTConfig{Documents: documents}),
 		dhis2: sandbox.NewDHIS2(sandbox.DHIS2Config{Version: version, Metadata: *s.meta, Users: users, Now: now}),
 	}
+	s.killing = &killing{inMemory: inMemory{b.dhis2, func(r *http.Request) { r.SetBasicAuth("cht", "Cht.12345") }, 0}}
 	export := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !strings.HasPrefix(r.URL.Path, "/api/v2/export") {
 			b.cht.ServeHTTP(w, r)
@@ -197,10 +201,9 @@ func (s *steps) start(t *testing.T, version string, chunk int) {
 	})
 	base := &url.URL{Scheme: "http", Host: "stand-in.test"}
 	basic := func(r *http.Request) { r.SetBasicAuth(country.CHTUsername, country.CHTPassword) }
-	account := func(r *http.Request) { r.SetBasicAuth("cht", "Cht.12345") }
 	b.Submitter = &Submitter{
 		Sources:      map[string]Source{"county": {Name: "county", Client: cht.New(base, inMemory{export, basic, 0})}},
-		Destinations: map[string]Destination{"national": {Name: "national", Client: dhis2.New(base, inMemory{b.dhis2, account, 0}, 1)}},
+		Destinations: map[string]Destination{"national": {Name: "national", Client: dhis2.New(base, s.killing, 1)}},
 		DataSets: []DataSet{{
 			ID: ladderSet, CHT: []string{"county"}, DHIS2: "national", FirstPeriod: periodOf(t, "202601"), ChunkValues: chunk, Unchecked: true,
 		}},
@@ -386,6 +389,12 @@ func TestARefusedGroupIsNarrowedDownToWhatIsAtFault(t *testing.T) {
 			s.also("E8122", func(v exported) bool { return v.Value == 0 })
 			s.also("E8999", func(v exported) bool { return at(21)(v) && v.DataElement == elementAt(3) })
 		}, after: func(_ *testing.T, s *steps) { s.mute(unitAt(21), 3) }, most: 1 + 6 + log(ladderUnits) + 2 + log(ladderElements) + 1 + 3 + 10},
+		{name: "what is left is refused for what was found before", world: func(s *steps) {
+			s.values = slices.DeleteFunc(s.values, func(v exported) bool { return !at(0)(v) && !ofElement(1)(v) })
+			s.change(ofElement(1), func(v *exported) { v.DataElement = "DeUnknown01" })
+			s.also("E8020", func(v exported) bool { return v.DataElement == "DeUnknown01" })
+			s.also("E8999", func(v exported) bool { return at(0)(v) && v.DataElement == elementAt(3) })
+		}, after: func(_ *testing.T, s *steps) { s.mute(unitAt(0), 3) }, most: 1 + log(ladderUnits) + 2 + 2*log(ladderElements) + probes},
 		{name: "all of the month but one org unit", world: func(s *steps) {
 			var all []int
 			for i := range ladderUnits - 1 {
@@ -417,4 +426,183 @@ func TestARefusedGroupIsNarrowedDownToWhatIsAtFault(t *testing.T) {
 // mute lets DHIS2 refuse whatever has the cell, without a word on it.
 func (s *steps) mute(unit string, element int) {
 	s.dhis2.Fail(sandbox.Fault{Kind: sandbox.RefusesGroup, Contains: fmt.Sprintf("{\"dataElement\":%q,\"orgUnit\":%q", elementAt(element), unit)})
+}
+
+// killed is the panic of a process that ends at a request.
+type killed struct{}
+
+// killing is the way to a DHIS2 on which the process ends at one of its imports: before it arrives, or with its answer.
+type killing struct {
+	inMemory
+
+	imports, at int
+	answered    bool
+	// each, where it is not nil, is called at each import.
+	each func()
+}
+
+func (k *killing) Do(r *http.Request, again func(int, *http.Response, []byte, error) (time.Duration, bool)) (*http.Response, []byte, error) {
+	if r.Method != http.MethodPost {
+		return k.inMemory.Do(r, again)
+	}
+	if k.each != nil {
+		k.each()
+	}
+	if k.imports++; k.imports != k.at {
+		return k.inMemory.Do(r, again)
+	}
+	if k.answered {
+		_, _, _ = k.inMemory.Do(r, func(int, *http.Response, []byte, error) (time.Duration, bool) { return 0, false })
+	}
+	synctest.Wait() // what else it did is done, or not begun
+	panic(killed{})
+}
+
+// mixed is a month with several kinds of faults, in chunks of eight org units.
+func mixed(t *testing.T, version string) *steps {
+	t.Helper()
+	s := newSteps()
+	s.shut(1, 9, 10)
+	s.unassign(2, 17, 18, 19, 20, 21, 22, 23)
+	s.change(func(v exported) bool { return at(6)(v) && v.DataElement == elementAt(1) }, func(v *exported) { v.Value = 0 })
+	s.also("E8122", func(v exported) bool { return v.Value == 0 })
+	s.also("E8999", func(v exported) bool { return at(28)(v) && v.DataElement == elementAt(3) })
+	s.start(t, version, 64)
+	s.mute(unitAt(28), 3)
+	return s
+}
+
+// TestAProcessThatEndsOnTheLadderLosesAndDoublesNothing ends the work at each request of a month, before it arrives and with its
+// answer, and lets another one go on.
+func TestAProcessThatEndsOnTheLadderLosesAndDoublesNothing(t *testing.T) {
+	clean := mixed(t, "2.43.1")
+	_, requests := clean.arrives(t)
+	for at := 1; at <= requests; at++ {
+		for _, answered := range []bool{false, true} {
+			t.Run(fmt.Sprintf("request %d, answered %t", at, answered), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					s := mixed(t, "2.43.1")
+					s.killing.at, s.killing.answered = at, answered
+					s.dies(t)
+					// What had been found out is known, or is found out again at the price of finding it.
+					if _, took := s.arrives(t); took > requests+requests/2 {
+						t.Errorf("it took %d requests in all, and %d without the end", took, requests)
+					}
+				})
+			})
+		}
+	}
+}
+
+// dies submits the month until the process ends.
+func (s *steps) dies(t *testing.T) {
+	t.Helper()
+	defer func() {
+		if gone := recover(); gone != (killed{}) {
+			t.Fatalf("it went on, or ended otherwise: %v", gone)
+		}
+	}()
+	_, _ = s.Submit(t.Context(), Request{DataSet: ladderSet, Period: "202609", CHT: "county"})
+}
+
+func TestTheLadderGoesOnInAnotherTurn(t *testing.T) {
+	s := mixed(t, "2.43.1")
+	now := s.Now()
+	s.Now = func() time.Time { return now }
+	s.killing.each = func() { now = now.Add(sendFor / 3) }
+	if report, _ := s.arrives(t); report.Counts.Unsent > 0 {
+		t.Errorf("%+v", report.Counts)
+	}
+}
+
+func TestADryRunIsNarrowedDownTooAndStoresNothing(t *testing.T) {
+	s := mixed(t, "2.43.1")
+	report, err := s.Submit(t.Context(), Request{DataSet: ladderSet, Period: "202609", CHT: "county", DryRun: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := report.Counts; len(s.dhis2.Values()) > 0 || c.Accepted != 256-11*8-2 || c.Refused != 11*8+2 {
+		t.Errorf("%d values stored, %+v", len(s.dhis2.Values()), report.Counts)
+	}
+	for i, request := range s.dhis2.Imports() {
+		if request.Query.Get("dryRun") != "true" {
+			t.Errorf("request %d would have stored something", i)
+		}
+	}
+}
+
+func TestWhatIsRefusedForAllStartsNoLadder(t *testing.T) {
+	tests := []struct {
+		name  string
+		world func(*steps)
+		after func(*steps)
+		most  int
+	}{
+		{name: "E8010", world: func(s *steps) { s.set().Sharing.Public = "rwr-----" }, most: 0},
+		{name: "E8030", world: func(*steps) {}, after: func(s *steps) { s.dhis2.LockPeriod(ladderSet, "202609") }, most: 1},
+		{name: "a code that nobody knows", world: func(*steps) {}, after: func(s *steps) { s.dhis2.Fail(sandbox.Fault{Kind: sandbox.RefusesGroup}) }, most: 1 + 5 + 3 + probes},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			s := newSteps()
+			test.world(s)
+			s.start(t, "2.43.1", 1000)
+			if test.after != nil {
+				test.after(s)
+			}
+			report, _ := s.submit(t, t.Context())
+			if report.State != ledger.Refused || report.Counts.Accepted > 0 || report.Error == "" {
+				t.Errorf("%s %q, %+v", report.State, report.Error, report.Counts)
+			}
+			if got := len(s.dhis2.Imports()); got > test.most {
+				t.Errorf("%d requests, more than %d", got, test.most)
+			}
+		})
+	}
+}
+
+// TestRejectedPlacesAreThoseOfTheCells has refusals of several values each, on servers that list their places and on one that
+// does not.
+func TestRejectedPlacesAreThoseOfTheCells(t *testing.T) {
+	for _, version := range []string{"2.38.0", "2.39.2", "2.42.5.2"} {
+		t.Run(version, func(t *testing.T) {
+			s := newSteps()
+			s.outside(3, 30)
+			s.also("E7617", func(exported) bool { return false })
+			s.unassign(5, 6)
+			s.change(at(8), func(v *exported) { v.OrgUnit = "OuUnknown01" })
+			s.change(func(v exported) bool {
+				return v.DataElement == elementAt(2) && !at(5, 6, 3, 30)(v) && v.OrgUnit != "OuUnknown01"
+			}, func(v *exported) { v.CategoryOptionCombo = "CocLadYoung" })
+			legacy := map[string]string{"E8011": "E7617", "E8022": "E7636"}
+			before := s.refused
+			s.refused = func(v exported) string {
+				switch {
+				case v.OrgUnit == "OuUnknown01":
+					return "E7612"
+				case v.CategoryOptionCombo == "CocLadYoung":
+					return "E7634"
+				}
+				return legacy[before(v)]
+			}
+			s.start(t, version, 128)
+			if _, imports := s.arrives(t); imports != 2 {
+				t.Errorf("%d requests", imports)
+			}
+		})
+	}
+}
+
+func TestARefusalIsNoSignOfOverload(t *testing.T) {
+	s := newSteps()
+	s.shut(0, 1, 8, 9, 16, 24)
+	s.start(t, "2.43.1", 64)
+	s.arrives(t)
+	who, err := s.parties(ladderSet, "county")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size := s.sizer(who, dhis2.SetBased).now(); size != 64 {
+		t.Errorf("requests have %d values from then on", size)
+	}
 }

@@ -186,6 +186,8 @@ const (
 	anew
 	// narrower: without what is at fault for that DHIS2 refused all of it.
 	narrower
+	// over: others have their turn.
+	over
 	// later: nothing more now.
 	later
 	// stop: nothing more of this submission.
@@ -404,7 +406,7 @@ func (s *sending) mayGo(ctx context.Context) *ended {
 	case by != "":
 		return &ended{after: stop, failure: cancelled(by)}
 	case s.now().After(s.until):
-		return &ended{after: goOn}
+		return &ended{after: over}
 	}
 	return nil
 }
@@ -414,7 +416,7 @@ func (s *sending) conclude(ctx context.Context, end ended) (*pause, error) {
 	switch {
 	case end.err != nil:
 		return nil, end.err
-	case end.after == goOn: // others have their turn
+	case end.after == over:
 		return nil, s.Ledger.Advance(ctx, s.submission.ID, ledger.Sending, s.jobs.next(sendStep))
 	case end.after == later:
 		f := failureOf(s.last)

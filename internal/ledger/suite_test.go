@@ -49,6 +49,7 @@ func suite(t *testing.T, opened func(*testing.T, *clock) *Ledger) {
 		{"an unknown chunk goes again as it was", testUnknown},
 		{"a split chunk gives its range back", testSplit},
 		{"values set aside count as refused", testSetAside},
+		{"a chunk goes again without what it was refused for", testNarrowed},
 		{"nothing is booked twice", testTwice},
 		{"a chunk too large is split and unsent", testSplitUnsent},
 		{"what failed goes again", testReopen},
@@ -494,6 +495,40 @@ func testSetAside(t *testing.T, l *Ledger, _ *clock) {
 	must(t, err)
 	if got.Counts != (Counts{Fetched: 4, Accepted: 2, Refused: 2}) {
 		t.Errorf("got %+v", got.Counts)
+	}
+}
+
+func testNarrowed(t *testing.T, l *Ledger, _ *clock) {
+	s := sendingWith(t, l, Request{Key: key()}, part("", "OuA", "DeA=1", "DeB=2"), part("", "OuB", "DeA=3"))
+	c, _ := record(t, l, s.ID, Range{0, 2}, 10)
+	// In one transaction the first one is split and the next one recorded, as it goes.
+	narrowed := Chunk{Range: c.Range, SetAside: []dhis2.Refusal{refusalOf(1, "not this one")}, Size: 2, Digest: "d"}
+	must(t, l.Acknowledge(t.Context(), s.ID, c.Number, Answer{Split: true, Outcome: dhis2.Outcome{State: dhis2.StateRefused}}, func(ctx context.Context, tx *sql.Tx, id string) (err error) {
+		narrowed, err = l.RecordChunkTx(ctx, tx, id, narrowed)
+		return err
+	}))
+	chunks, err := l.Chunks(t.Context(), s.ID)
+	must(t, err)
+	if len(chunks) != 2 || chunks[0].State != ChunkSplit || chunks[1].State != ChunkSending || len(chunks[1].SetAside) != 1 || len(Remaining(2, chunks)) != 0 {
+		t.Fatalf("got %+v", chunks)
+	}
+	must(t, l.Acknowledge(t.Context(), s.ID, narrowed.Number, Answer{Outcome: dhis2.Outcome{State: dhis2.Accepted, Accepted: 2}}, nil))
+	got, err := l.Submission(t.Context(), s.ID)
+	must(t, err)
+	chunks, err = l.Chunks(t.Context(), s.ID)
+	must(t, err)
+	if got.Counts != (Counts{Fetched: 3, Accepted: 2, Refused: 1}) || chunks[1].State != ChunkPartlyAccepted {
+		t.Errorf("got %+v, chunk %s", got.Counts, chunks[1].State)
+	}
+	// What was set aside goes again with the whole of it.
+	must(t, l.Finish(t.Context(), s.ID, End{State: PartlyAccepted}, nil))
+	if _, err := l.Reopen(t.Context(), s.ID, nil); err != nil {
+		t.Fatal(err)
+	}
+	chunks, err = l.Chunks(t.Context(), s.ID)
+	must(t, err)
+	if diff := cmp.Diff(Remaining(2, chunks), []Range{{0, 2}}); diff != "" {
+		t.Error(diff)
 	}
 }
 

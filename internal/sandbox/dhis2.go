@@ -362,6 +362,9 @@ func parseDHIS2Version(text string) dhis2Version {
 // legacy tells whether values are imported one by one.
 func (v dhis2Version) legacy() bool { return v.minor <= 42 }
 
+// untold tells whether the server does not list the places of refused values: 2.38, and 2.39 before 2.39.2.
+func (v dhis2Version) untold() bool { return v.minor < 39 || v.minor == 39 && v.patch < 2 }
+
 // old tells whether the server answers in the words of 2.40, which 2.42 changed.
 func (v dhis2Version) old() bool { return v.minor < 42 }
 

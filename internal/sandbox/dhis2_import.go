@@ -110,14 +110,15 @@ func (o *dhis2Options) echo() map[string]any {
 
 // dhis2Summary is what an import has come to.
 type dhis2Summary struct {
-	ResponseType    string          `json:"responseType"`
-	Status          string          `json:"status"`
-	Description     string          `json:"description,omitempty"`
-	ImportOptions   any             `json:"importOptions"`
-	ImportCount     dhis2Count      `json:"importCount"`
-	Conflicts       []dhis2Conflict `json:"conflicts"`
-	RejectedIndexes []int           `json:"rejectedIndexes"`
-	DataSetComplete string          `json:"dataSetComplete,omitempty"`
+	ResponseType  string          `json:"responseType"`
+	Status        string          `json:"status"`
+	Description   string          `json:"description,omitempty"`
+	ImportOptions any             `json:"importOptions"`
+	ImportCount   dhis2Count      `json:"importCount"`
+	Conflicts     []dhis2Conflict `json:"conflicts"`
+	// RejectedIndexes is nil where the server does not tell it.
+	RejectedIndexes []int  `json:"rejectedIndexes,omitzero"`
+	DataSetComplete string `json:"dataSetComplete,omitempty"`
 }
 
 // dhis2Count counts values by what became of them.

@@ -56,7 +56,9 @@ func (p *dhis2Post) importEach() {
 	if len(p.summary.Conflicts) > 0 {
 		p.summary.Status = "WARNING"
 	}
-	slices.Sort(p.summary.RejectedIndexes)
+	if slices.Sort(p.summary.RejectedIndexes); p.version.untold() {
+		p.summary.RejectedIndexes = nil
+	}
 }
 
 // readHeader reads what holds for all values. It tells whether the import goes on.
