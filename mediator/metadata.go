@@ -151,15 +151,7 @@ func (c metadataCommand) read(ctx context.Context, s *orchestration.Submitter, s
 		return m, err
 	}
 	m = describe(set, &facts)
-	day, err := time.Parse(time.DateOnly, m.Today)
-	if err == nil {
-		facts.Period, err = dhis2.LatestClosed(found.PeriodType, day)
-	}
-	if err != nil { // the months of another calendar, or another period type: what is open then is not known here
-		m.OrgUnits = orgUnitCounts{Assigned: len(facts.OrgUnits)}
-		return m, nil
-	}
-	m.Period = facts.Period.String()
+	m.Period, facts.Period = latestOver(facts.Server, found.PeriodType)
 	if err := askWhatIsOpen(ctx, client, &facts); err != nil {
 		m.Issues = append(m.Issues, issue.Issue{
 			Code: "lock_state_unknown", Severity: issue.Note, Count: 1, Text: "who may enter an expired period, and what is approved, is not known: " + err.Error(),
@@ -175,11 +167,13 @@ func (c metadataCommand) read(ctx context.Context, s *orchestration.Submitter, s
 		if one.Opens <= m.Today && (one.Closes == "" || m.Today <= one.Closes) {
 			m.OrgUnits.OpenToday++
 		}
-		if why := checks.OrgUnit(id); why != nil {
+		switch why := checks.OrgUnit(id); {
+		case m.Period == "":
+		case why == nil:
+			m.OrgUnits.InPeriod++
+		default:
 			one.Why = why.Text
 			m.OrgUnits.Refused[why.Code]++
-		} else {
-			m.OrgUnits.InPeriod++
 		}
 		if c.OrgUnits {
 			m.List = append(m.List, one)
@@ -188,9 +182,22 @@ func (c metadataCommand) read(ctx context.Context, s *orchestration.Submitter, s
 	return m, nil
 }
 
+// latestOver is the latest period that is over by the server's date; none where it has another calendar, or periods that cannot be sent.
+func latestOver(server dhis2.Server, kind dhis2.PeriodType) (string, dhis2.Period) {
+	day, err := time.Parse(time.DateOnly, day10(server.Date))
+	if err != nil || dhis2.CheckCalendar(server.Calendar) != nil || !kind.Supported() {
+		return "", dhis2.Period{}
+	}
+	period, _ := dhis2.LatestClosed(kind, day) // of a type that is supported
+	return period.String(), period
+}
+
 // askWhatIsOpen asks for what may open or close the period of an org unit.
 func askWhatIsOpen(ctx context.Context, client *dhis2.Client, facts *validation.Facts) (err error) {
 	set := facts.Set
+	if facts.Period.IsZero() {
+		return nil
+	}
 	if set.ExpiryDays > 0 {
 		if facts.Exceptions, err = client.LockExceptions(ctx, set.ID, facts.Period); err != nil {
 			return err
@@ -273,9 +280,10 @@ func (a *app) tellMetadata(m metadata) {
 	elements.Render()
 	if len(m.List) > 0 {
 		fmt.Fprintln(a.stdout)
-		units := a.table("org unit", "code", "name", "opens", "closes", "takes "+m.Period)
+		takes := map[bool]string{true: "not known", false: "yes"}[m.Period == ""]
+		units := a.table("org unit", "code", "name", "opens", "closes", "takes the period")
 		for _, o := range m.List {
-			units.AppendRow(table.Row{o.ID, o.Code, o.Name, o.Opens, o.Closes, cmp.Or(o.Why, "yes")})
+			units.AppendRow(table.Row{o.ID, o.Code, o.Name, o.Opens, o.Closes, cmp.Or(o.Why, takes)})
 		}
 		units.Render()
 	}
