@@ -115,6 +115,27 @@ func TestWhatTheCHTCallsByCodesArrivesUnderIDs(t *testing.T) {
 	}
 }
 
+func TestAnExaminationLooksBehindTheNamesOfTheCHT(t *testing.T) {
+	var units []string
+	var element string
+	c := newClinic(t, ailment{
+		country: func(country *sandbox.Country) { element, units = speaksCodes(t, country) },
+		set: func(set *DataSet) {
+			set.ID = "DS_" + set.ID
+			set.IDSchemes.DataSet, set.IDSchemes.DataElement, set.IDSchemes.OrgUnit = "code", "code", "attribute:AtMflCode01"
+		},
+	})
+	made := c.Examine(t.Context())
+	if !found(made, Amber, "elements", "(DE_"+element+")") {
+		t.Errorf("the data element that nothing goes by is not told:\n%s", shown(made))
+	}
+	for _, unit := range units {
+		if !found(made, Amber, "org units", "KE "+unit) {
+			t.Errorf("org unit KE %s is not told:\n%s", unit, shown(made))
+		}
+	}
+}
+
 func TestADataSetThatNobodyGoesByIsRefused(t *testing.T) {
 	b := newBench(t, "2.43.1")
 	b.set = "MCH"
