@@ -1,13 +1,17 @@
 package dhis2
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cht-dhis2/mediator/internal/sandbox"
 )
 
 // group is a request of two elements, one of them by age, at three org units.
@@ -57,6 +61,10 @@ func TestARefusalOfAllIsLaidToTheValuesThatItNames(t *testing.T) {
 		{"approved", "E8033", "", "Untimely data entry (already approved) for attribute option combo AocGroup001, org unit ouGroup0002 and periods: `[202609]`", Narrow, "6 7 8"},
 		{"the period, which is that of all", "E8030", "", "Untimely data entry for data set DsGroup0001 and period(s): `[202609]`", StopDataSet, all},
 		{"an element that is none", "E8104", "", "Value #1,234 data element UID not valid: `DeGroup0001`", Narrow, "0 3 6"},
+		{"an element that is not found", "E8103", "", "Value #0 data element not found: `DeGroup0002`", Narrow, "1 2 4 5 7 8"},
+		{"an org unit that is not found", "E8107", "", "Value #0 org unit not found: `OuGroup0001`", Narrow, "0 1 2"},
+		{"an option combo that is not found", "E8108", "", "Value #0 category option combo not found: `CocOver5yr1`", Narrow, "2 5 8"},
+		{"an attribute option combo that is not found", "E8110", "", "Value #0 attribute option combo not found: `aoc`", GoOn, all},
 		{"an org unit that is none", "E8106", "", "Value #0 org unit UID not valid: `OuGroup0002`", Narrow, "3 4 5"},
 		{"an option combo that is none", "E8109", "", "Value #0 category option combo UID not valid: `CocOver5yr1`", Narrow, "2 5 8"},
 		{"an attribute option combo that is none", "E8111", "", "Value #0 attribute option combo UID not valid: `aoc`", GoOn, all},
@@ -77,6 +85,49 @@ func TestARefusalOfAllIsLaidToTheValuesThatItNames(t *testing.T) {
 			}
 			if got := strings.Join(places, " "); got != test.refused || o.Next != test.next || o.State != StateRefused || !o.AsWhole() {
 				t.Errorf("got %s, %s, refused %s; want %s, %s", o.State, o.Next, got, test.next, test.refused)
+			}
+		})
+	}
+}
+
+// TestTheStandInNamesWhatTheMediatorReads sends requests that are wrong as a whole before anything of them is looked at.
+func TestTheStandInNamesWhatTheMediatorReads(t *testing.T) {
+	d := sandbox.NewDHIS2(sandbox.DHIS2Config{Version: "2.43.1", Users: []sandbox.DHIS2User{{Username: "cht", Password: "Cht.12345", Authorities: []string{"ALL"}}}})
+	tests := []struct {
+		code    string
+		spoil   func(*Chunk)
+		refused string
+	}{
+		{"E8104", func(c *Chunk) { c.Values[4].DataElement = "a [bad] id" }, "4"},
+		{"E8106", func(c *Chunk) { c.Values[3].OrgUnit, c.Values[5].OrgUnit = "nowhere", "nowhere" }, "3 5"},
+		{"E8109", func(c *Chunk) { c.Values[2].CategoryOptionCombo = "none" }, "2"},
+		{"E8111", func(c *Chunk) { c.AttributeOptionCombo = "none" }, "0 1 2 3 4 5 6 7 8"},
+		{"E8102", func(c *Chunk) { c.Values[7].DataElement = "" }, "7"},
+		{"E8105", func(c *Chunk) { c.Values[8].OrgUnit = "" }, "8"},
+	}
+	for _, test := range tests {
+		t.Run(test.code, func(t *testing.T) {
+			chunk := Chunk{DataSet: "DsGroup0001", Period: september, Values: group()}
+			test.spoil(&chunk)
+			text, err := chunk.append(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			request := httptest.NewRequest(http.MethodPost, "/api/dataValueSets", bytes.NewReader(text))
+			request.SetBasicAuth("cht", "Cht.12345")
+			request.Header.Set("Content-Type", "application/json")
+			answer := httptest.NewRecorder()
+			d.ServeHTTP(answer, request)
+			body := answer.Body.Bytes()
+			o := Try{Number: 1, Dialect: SetBased, Period: september, Values: chunk.Values, Response: answer.Result(), Body: body}.Judge()
+			var places []string
+			for _, r := range o.Refused {
+				if places = append(places, fmt.Sprint(r.Index)); r.Code != test.code {
+					t.Errorf("%s: %s", r.Code, r.Reason)
+				}
+			}
+			if got := strings.Join(places, " "); got != test.refused {
+				t.Errorf("refused %s, want %s: %s", got, test.refused, body)
 			}
 		})
 	}
