@@ -1,11 +1,16 @@
 package orchestration
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/ledger"
+	"github.com/cht-dhis2/mediator/internal/sandbox"
 )
 
 // behind tells the cells that stay behind, as the report has them, and makes sure that the store has the same.
@@ -157,5 +162,151 @@ func TestAMonthOfWhichMuchMoreStaysBehindWaitsForAPerson(t *testing.T) {
 	l.says("a.x=5 a.q=4 b.x=8")
 	if r, _ := l.submit(t, t.Context()); r.State != ledger.PartlyAccepted || l.holds() != "a.x=5 b.x=7" {
 		t.Errorf("%s %q, DHIS2 holds %s", r.State, r.Error, l.holds())
+	}
+}
+
+// again makes the DHIS2 anew, of changed metadata.
+func (l *lateData) again(version string, change func(set *sandbox.DHIS2DataSet)) {
+	for i := range l.country.DHIS2.DataSets {
+		change(&l.country.DHIS2.DataSets[i])
+	}
+	l.dhis2 = sandbox.NewDHIS2(sandbox.DHIS2Config{Version: version, Metadata: l.country.DHIS2, Users: l.country.Users, Now: func() time.Time { return nine }})
+	l.through(func(http.ResponseWriter, *http.Request, []byte) bool { return false })
+}
+
+func TestApprovedDataIsNotTouched(t *testing.T) {
+	for _, version := range []string{"2.42.5.2", "2.43.1"} {
+		t.Run(version, func(t *testing.T) {
+			l := newLateData(t, version)
+			meta := &l.country.DHIS2
+			meta.DataApprovalLevels = []sandbox.DHIS2ApprovalLevel{{ID: "ApLevel0001", Name: "Facility", Level: 1, OrgUnitLevel: 1}}
+			meta.DataApprovalWorkflows = []sandbox.DHIS2ApprovalWorkflow{{ID: "WfApprove01", Name: "Monthly", PeriodType: "Monthly", DataApprovalLevels: []sandbox.DHIS2Ref{{ID: "ApLevel0001"}}}}
+			l.country.Users = append(l.country.Users, sandbox.DHIS2User{Username: "chief", Password: "Chief.1234", Authorities: []string{"ALL"}})
+			l.again(version, func(set *sandbox.DHIS2DataSet) { set.Workflow = &sandbox.DHIS2Ref{ID: "WfApprove01"} })
+			l.says("a.x=3 b.x=7")
+			l.submit(t, t.Context())
+			r := httptest.NewRequest(http.MethodPost, "/api/dataApprovals?wf=WfApprove01&pe=202609&ou="+l.ids["b"], nil)
+			r.SetBasicAuth("chief", "Chief.1234")
+			w := httptest.NewRecorder()
+			if l.dhis2.ServeHTTP(w, r); w.Code != http.StatusNoContent {
+				t.Fatalf("%d %s", w.Code, w.Body)
+			}
+			l.says("a.x=4 b.x=8")
+			report, _ := l.submit(t, t.Context())
+			if got := l.behind(t, report); got != "b.x=8 data_approved" || report.State != ledger.PartlyAccepted || l.holds() != "a.x=4 b.x=7" {
+				t.Errorf("%s, %s stays behind, DHIS2 holds %s", report.State, got, l.holds())
+			}
+			l.says("a.x=4 b.x=9")
+			report, _ = l.submit(t, t.Context())
+			if report.State != ledger.Refused || !strings.Contains(report.Error, "takes nothing of this period now") || report.Remedy == "" {
+				t.Errorf("where nothing else is to be sent: %s %q", report.State, report.Error)
+			}
+		})
+	}
+}
+
+func TestAnExpiredPeriodIsListedForALockException(t *testing.T) {
+	for _, version := range []string{"2.42.5.2", "2.43.1"} {
+		t.Run(version, func(t *testing.T) {
+			l := newLateData(t, version)
+			l.again(version, func(set *sandbox.DHIS2DataSet) { set.ExpiryDays = 10 })
+			l.says("a.x=3 b.x=7")
+			report, _ := l.submit(t, t.Context())
+			if got := l.behind(t, report); !sameList(got, "a.x=3 period_expired, b.x=7 period_expired") || report.State != ledger.Refused || !strings.Contains(report.Error, "takes nothing of this period now") {
+				t.Errorf("%s %q, %s", report.State, report.Error, got)
+			}
+			if n := len(l.dhis2.Imports()); n > 0 {
+				t.Errorf("%d imports", n)
+			}
+			l.dhis2.ExceptFromLock(l.set, "202609", l.ids["b"])
+			report, _ = l.submit(t, t.Context())
+			if got := l.behind(t, report); got != "a.x=3 period_expired" || report.State != ledger.PartlyAccepted || l.holds() != "b.x=7" {
+				t.Errorf("with an exception: %s, %s, DHIS2 holds %s", report.State, got, l.holds())
+			}
+		})
+	}
+}
+
+func TestWhatBlocksSendsNothingAndNamesItself(t *testing.T) {
+	for name, test := range map[string]struct {
+		spoil func(l *lateData)
+		code  string
+	}{
+		"the data set may not be written": {func(l *lateData) {
+			l.again("2.43.1", func(set *sandbox.DHIS2DataSet) { set.Sharing.Public = "r-r-----" })
+		}, "data_set_not_writable"},
+		"the authority is missing": {func(l *lateData) {
+			l.country.Users[0].Authorities = nil
+			l.again("2.43.1", func(*sandbox.DHIS2DataSet) {})
+		}, "authority_missing"},
+		"no org unit is the account's": {func(l *lateData) {
+			l.country.Users[0].OrgUnits = nil
+			l.again("2.43.1", func(*sandbox.DHIS2DataSet) {})
+		}, "capture_org_unit_missing"},
+		"the data set has no org units": {func(l *lateData) {
+			l.again("2.43.1", func(set *sandbox.DHIS2DataSet) { set.OrganisationUnits = nil })
+		}, "data_set_not_assigned"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLateData(t, "2.43.1")
+			test.spoil(l)
+			l.says("a.x=3")
+			report, _ := l.submit(t, t.Context())
+			if report.State != ledger.Refused || codes(report) != test.code+":1" || report.Remedy == "" || len(l.dhis2.Imports()) > 0 {
+				t.Errorf("%s %q %s, %d imports", report.State, report.Error, codes(report), len(l.dhis2.Imports()))
+			}
+		})
+	}
+}
+
+func TestMetadataMayChangeBetweenTheCheckAndTheImport(t *testing.T) {
+	for name, change := range map[string]func(l *lateData){
+		"an assignment is taken back": func(l *lateData) { l.dhis2.WithdrawDataSet(l.set, l.ids["b"]) },
+		"an org unit is closed":       func(l *lateData) { l.dhis2.CloseOrgUnit(l.ids["b"], "2020-01-31") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLateData(t, "2.43.1")
+			l.says("a.x=3 b.x=7 c.x=1")
+			imported := false
+			l.around(func(r *http.Request) {
+				if r.Method == http.MethodPost && !imported {
+					imported = true
+					change(l)
+				}
+			})
+			report, _ := l.submit(t, t.Context())
+			if report.State != ledger.PartlyAccepted || report.Counts.Accepted != 2 || report.Counts.Refused != 1 || l.holds() != "a.x=3 c.x=1" {
+				t.Errorf("%s %+v, DHIS2 holds %s", report.State, report.Counts, l.holds())
+			}
+			// The next run knows it.
+			if report, _ = l.submit(t, t.Context()); report.Counts.Quarantined != 1 || report.Counts.Refused != 0 {
+				t.Errorf("afterwards %+v", report.Counts)
+			}
+		})
+	}
+}
+
+// around lets before see each request to DHIS2.
+func (l *lateData) around(before func(r *http.Request)) {
+	base := &url.URL{Scheme: "http", Host: "stand-in.test"}
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		before(r)
+		l.dhis2.ServeHTTP(w, r)
+	})
+	token := func(r *http.Request) { r.Header.Set("Authorization", "ApiToken "+l.country.DHIS2Token) }
+	l.Destinations["national"] = Destination{Name: "national", Client: dhis2.New(base, inMemory{handler, token, 50 * time.Second}, 1)}
+}
+
+func TestMetadataThatCannotBeReadEndsTheSubmissionWithTheReason(t *testing.T) {
+	l := newLateData(t, "2.43.1")
+	l.says("a.x=3")
+	l.dhis2.Fail(sandbox.Fault{Kind: sandbox.Status, Status: http.StatusNotFound, Path: "/api/organisationUnits"})
+	report, _ := l.submit(t, t.Context())
+	if report.State != ledger.Refused && report.State != ledger.Failed || !strings.Contains(report.Error, "org units of data set") || len(l.dhis2.Imports()) > 0 {
+		t.Errorf("%s %q", report.State, report.Error)
+	}
+	l.dhis2.Heal()
+	if report, _ = l.submit(t, t.Context()); report.State != ledger.Accepted {
+		t.Errorf("afterwards %s %q", report.State, report.Error)
 	}
 }
