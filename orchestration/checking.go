@@ -250,10 +250,14 @@ func (w *settlement) screen(ctx context.Context, id string, d *difference) error
 		return err
 	}
 	send := d.send[:0]
+	var before, after *validation.Finding // that a value is of the same cell as the one before, or after it
 	for i := range d.send {
 		v := &d.send[i]
-		found := whole
-		if whole == nil {
+		if before, after = after, nil; i+1 < len(d.send) {
+			after = w.checking.Twice(v, &d.send[i+1])
+		}
+		found := cmp.Or(whole, before, after)
+		if found == nil {
 			if found, err = w.checking.value(ctx, v); err != nil {
 				return err
 			}
