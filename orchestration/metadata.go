@@ -47,6 +47,9 @@ func (s *Submitter) readMetadata(ctx context.Context, who parties, calls *eviden
 	if m.user, err = client.Me(calls.call(ctx, "Ask "+name+" whose account this is")); err != nil {
 		return nil, err
 	}
+	if !who.set.needsOrgUnits() {
+		return m, nil
+	}
 	err = client.OrgUnits(calls.call(ctx, "Read the org units of data set "+who.set.ID), m.set.ID, func(o dhis2.OrgUnit) { m.orgUnits[o.ID] = o })
 	if err != nil {
 		return nil, err
@@ -58,6 +61,11 @@ func (s *Submitter) readMetadata(ctx context.Context, who parties, calls *eviden
 	}
 	s.known[who.knownAs()] = m
 	return m, nil
+}
+
+// needsOrgUnits says that somebody wants to know to which org units a data set is assigned.
+func (d *DataSet) needsOrgUnits() bool {
+	return !d.Unchecked || d.Completeness.WhenAccepted || len(d.Compare.LiveFrom) > 0 || len(d.CHT) > 1
 }
 
 // knownAs is under what the metadata of a data set are kept.

@@ -64,15 +64,15 @@ func stub(orgUnits, elements int) error {
 	for path, answer := range map[string]any{
 		"GET /api/deploy-info": map[string]any{"version": "5.2.0"},
 		"GET /api/v1/settings": map[string]any{"dhis_data_sets": []any{map[string]any{"id": benchSet}}},
-		"GET /api/me":          map[string]any{"username": "bench", "organisationUnits": []any{map[string]any{"id": "OuB00000000"}}},
-		"GET /api/system/info": map[string]any{"version": "2.43.1", "calendar": "iso8601"},
-		"GET /api/dataSets/" + benchSet: map[string]any{
-			"id": benchSet, "name": "Bench", "periodType": "Monthly", "access": map[string]any{"data": map[string]any{"write": true}},
-			"categoryCombo": map[string]any{"isDefault": true, "categoryOptionCombos": []any{map[string]any{"id": "HllvX50cXC0"}}},
+		"GET /api/me": map[string]any{
+			"username": "bench", "authorities": []string{"F_DATAVALUE_ADD"}, "organisationUnits": []any{map[string]any{"id": "OuBenchRoot", "path": "/OuBenchRoot"}},
 		},
+		"GET /api/system/info":          map[string]any{"version": "2.43.1", "calendar": "iso8601"},
+		"GET /api/dataSets/" + benchSet: dataSet(elements),
 	} {
 		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) { answerJSON(w, answer) })
 	}
+	mux.HandleFunc("GET /api/organisationUnits", func(w http.ResponseWriter, r *http.Request) { answerJSON(w, page(r, orgUnits)) })
 	mux.HandleFunc("POST /api/dataValueSets", importStub)
 	if _, err := fmt.Println("http://" + listener.Addr().String()); err != nil {
 		return err
@@ -86,6 +86,39 @@ func stub(orgUnits, elements int) error {
 		return err
 	}
 	return nil
+}
+
+// dataSet is the data set, as a DHIS2 gives it with so many elements.
+func dataSet(elements int) map[string]any {
+	combo := map[string]any{"id": "bjDvmb4bfuf", "isDefault": true, "categoryOptionCombos": []any{map[string]any{"id": "HllvX50cXC0"}}}
+	members := make([]any, elements)
+	for e := range members {
+		members[e] = map[string]any{"dataElement": map[string]any{
+			"id": fmt.Sprintf("DeB%08d", e), "code": fmt.Sprintf("BENCH_%d", e), "name": fmt.Sprintf("Bench element %d", e),
+			"valueType": "INTEGER_ZERO_OR_POSITIVE", "zeroIsSignificant": true, "aggregationType": "SUM", "categoryCombo": combo,
+		}}
+	}
+	return map[string]any{
+		"id": benchSet, "name": "Bench", "periodType": "Monthly", "access": map[string]any{"data": map[string]any{"read": true, "write": true}},
+		"categoryCombo": combo, "dataSetElements": members,
+	}
+}
+
+// page is the page that is asked for of the org units, all of which have the data set.
+func page(r *http.Request, orgUnits int) map[string]any {
+	size, _ := strconv.Atoi(r.FormValue("pageSize"))
+	number, _ := strconv.Atoi(r.FormValue("page"))
+	size, number = max(size, 1), max(number, 1)
+	var units []any
+	for o := (number - 1) * size; o < min(number*size, orgUnits); o++ {
+		id := fmt.Sprintf("OuB%08d", o)
+		units = append(units, map[string]any{
+			"id": id, "code": fmt.Sprintf("FACILITY_%d", o), "name": fmt.Sprintf("Facility %d", o), "openingDate": "2000-01-01T00:00:00.000",
+			"path": fmt.Sprintf("/OuBenchRoot/OuBenchRg%02d/OuBenchDi%02d/%s", o%10, o%100, id),
+		})
+	}
+	pager := map[string]any{"page": number, "pageSize": size, "total": orgUnits, "pageCount": (orgUnits + size - 1) / size}
+	return map[string]any{"pager": pager, "organisationUnits": units}
 }
 
 // askedPeriod is the month that an export is asked for.
