@@ -396,6 +396,14 @@ func TestOrgUnitsOfSeveralSourcesAreFound(t *testing.T) {
 	}
 }
 
+func TestAnOrgUnitThatARuleLeavesOutIsNotMissed(t *testing.T) {
+	c := newClinic(t, ailment{})
+	c.DataSets[0].Rules.ExcludeOrgUnits = []string{c.country.DHIS2.DataSets[0].OrganisationUnits[0].ID}
+	if made := c.Examine(t.Context()); made.State != Green || !found(made, Green, "org units", "all 9 org units of CHT county fit") {
+		t.Error(shown(made))
+	}
+}
+
 func TestASourceThatIsAwayIsNoReasonToMissItsOrgUnits(t *testing.T) {
 	c := newClinic(t, ailment{instead: onPath("/_view/", "text/html", "<html>")})
 	made := c.Examine(t.Context())

@@ -120,7 +120,7 @@ func setPeriods(p sheet, set DataSet, found dhis2.DataSet, server dhis2.Server) 
 	if len(rules) > 0 {
 		text = strings.Join(rules, "; ")
 	}
-	if len(found.InputPeriods) > 0 && invertsInputPeriods(server.Version) {
+	if len(found.InputPeriods) > 0 && validation.InvertsInputPeriods(server.Version) {
 		p.amber("periods", text+"; this version refuses those that are open", "update DHIS2 to a version after 2.43.1, or take the input periods off the data set")
 	} else {
 		p.green("periods", text)
@@ -405,6 +405,7 @@ func (r *examining) unreported(b beside) {
 		return
 	}
 	given := map[string]bool{}
+	b.set.Rules.IncludeOrgUnits, b.set.Rules.ExcludeOrgUnits = nil, nil // what a rule leaves out was not forgotten
 	for _, name := range b.set.CHT {
 		if r.sources[name].orgUnits == nil {
 			return
