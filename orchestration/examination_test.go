@@ -9,7 +9,6 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -65,8 +64,10 @@ func unpackedText(text []byte) []byte {
 // ailment is what is to be found out.
 type ailment struct {
 	version string
-	// now is the time of all clocks; zero is the bench's.
+	// now is the time of all clocks; zero is afterOctober.
 	now time.Time
+	// store is one that several share; nil opens one.
+	store *ledger.Ledger
 	// country changes what both servers hold, set what is configured.
 	country func(*sandbox.Country)
 	set     func(*DataSet)
@@ -81,10 +82,21 @@ func newClinic(t *testing.T, a ailment) *clinic {
 	if a.version == "" {
 		a.version = "2.42.5"
 	}
-	b := newBench(t, a.version)
+	if a.now.IsZero() {
+		a.now = afterOctober
+	}
+	b := &bench{
+		country:   sandbox.NewCountry(sandbox.CountryConfig{Seed: 5, Facilities: 10, DataSets: 1, Elements: 6, Period: "202609"}),
+		Submitter: &Submitter{Sources: map[string]Source{}, Destinations: map[string]Destination{}, SpoolDir: t.TempDir(), Now: func() time.Time { return a.now }},
+	}
+	b.set = b.country.DataSets[0]
+	first, _ := dhis2.ParsePeriod("202601")
+	b.DataSets = []DataSet{{ID: b.set, CHT: []string{"county"}, DHIS2: "national", FirstPeriod: first}}
 	c := &clinic{bench: b, Examiner: NewExaminer(b.Submitter), instead: a.instead}
-	if !a.now.IsZero() {
-		b.Now = func() time.Time { return a.now }
+	if a.store == nil {
+		b.remember(t, t.TempDir())
+	} else {
+		c.Open = func(context.Context) (*ledger.Ledger, func(), error) { return a.store, func() {}, nil }
 	}
 	if a.country != nil {
 		a.country(b.country)
@@ -160,6 +172,9 @@ func TestExaminationOfACountryInOrderIsGreenAndWritesNothing(t *testing.T) {
 	}
 }
 
+// afterOctober is long after the month of which the country has figures.
+var afterOctober = time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
+
 // afterSeptember is when the month closed last of which the country has figures.
 var afterSeptember = time.Date(2026, 10, 22, 9, 0, 0, 0, time.UTC)
 
@@ -182,6 +197,19 @@ func TestATrialImportIsADryRunOfRealValues(t *testing.T) {
 	}
 }
 
+func TestATriedExportTellsWhyValuesStayBehind(t *testing.T) {
+	c := newClinic(t, ailment{now: afterSeptember, country: func(country *sandbox.Country) {
+		targets := &country.CHT.Settings.Tasks.Targets
+		again := targets.Items[0]
+		again.ID, again.DHIS = "again", json.RawMessage(strings.TrimSuffix(string(again.DHIS), "}")+`,"categoryOptionCombo":"CocElsewhe1"}`)
+		targets.Items = append(targets.Items, again)
+	}})
+	c.TryExport = true
+	if made := c.Examine(t.Context()); !found(made, Amber, "export", "202609: 60 values, 10 of them stay behind; 10 x shared_element_collapses: ") {
+		t.Error(shown(made))
+	}
+}
+
 func TestATrialImportTellsWhatDHIS2Refuses(t *testing.T) {
 	c := newClinic(t, ailment{version: "2.43.1", now: afterSeptember, country: func(country *sandbox.Country) {
 		for i := range country.DHIS2.DataElements {
@@ -199,6 +227,11 @@ func TestATrialImportTellsWhatDHIS2Refuses(t *testing.T) {
 }
 
 func TestExaminationFindsWhatIsWrong(t *testing.T) {
+	store, err := ledger.Open(t.Context(), ledger.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
 	user := func(change func(*sandbox.DHIS2User)) func(*sandbox.Country) {
 		return func(country *sandbox.Country) { change(&country.Users[0]) }
 	}
@@ -216,15 +249,15 @@ func TestExaminationFindsWhatIsWrong(t *testing.T) {
 		detail  string
 		who     string
 	}{
-		{"metadata cut in the middle", ailment{instead: onPath("/api/dataSets/", "application/json", `{"id":"x","dataSetElements":[{"dataEl`)}, Red, "data set hGv4QXRFyOi", "broke off", dhis2Admin},
-		{"a page where the metadata should be", ailment{instead: onPath("/api/dataSets/", "text/html", "<html>Sign in")}, Red, "data set hGv4QXRFyOi", "instead of JSON", dhis2Admin},
+		{"metadata cut in the middle", ailment{instead: onPath("/api/dataSets/", "application/json", `{"id":"x","dataSetElements":[{"dataEl`)}, Red, "data set SET", "broke off", dhis2Admin},
+		{"a page where the metadata should be", ailment{instead: onPath("/api/dataSets/", "text/html", "<html>Sign in")}, Red, "data set SET", "instead of JSON", dhis2Admin},
 		{"a page where DHIS2 should be", ailment{instead: onPath("/api/system/info", "text/html", "<html>Sign in")}, Red, "connection", "instead of JSON", dhis2Admin},
 		{"a page where the CHT should be", ailment{instead: onPath("/api/deploy-info", "text/html", "<html>Sign in")}, Red, "connection", "instead of JSON", chtAdmin},
 		{"org units cut in the middle", ailment{instead: onPath("/api/organisationUnits", "application/json", `{"organisationUnits":[{"id":"a`)}, Red, "org units", "no JSON", dhis2Admin},
 		{"a data set without org units", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) { m.DataSets[0].OrganisationUnits = nil })}, Red, "org units", "assigned to no org unit", dhis2Admin},
 		{"an org unit that is not assigned", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) {
 			m.DataSets[0].OrganisationUnits = m.DataSets[0].OrganisationUnits[1:]
-		})}, Amber, "org units", "1 of 40 of CHT county", "DHIS2 admin, CHT admin, us"},
+		})}, Amber, "org units", "1 of 10 org units of CHT county", "DHIS2 admin, CHT admin, us"},
 		{"an org unit that DHIS2 does not know", ailment{country: func(country *sandbox.Country) {
 			for i := range country.CHT.Places {
 				if country.CHT.Places[i].DHIS != nil {
@@ -240,7 +273,7 @@ func TestExaminationFindsWhatIsWrong(t *testing.T) {
 					return
 				}
 			}
-		}}, Amber, "org units", "1 of 40 that the data set is assigned to are on no place", chtAdmin},
+		}}, Amber, "org units", "1 of 10 that the data set is assigned to are on no place", chtAdmin},
 		{"org units one below the other", ailment{country: func(country *sandbox.Country) {
 			district := country.DHIS2.OrganisationUnits[len(country.DHIS2.OrganisationUnits)-1].Parent.ID
 			country.DHIS2.DataSets[0].OrganisationUnits = append(country.DHIS2.DataSets[0].OrganisationUnits, sandbox.DHIS2Ref{ID: district})
@@ -248,7 +281,7 @@ func TestExaminationFindsWhatIsWrong(t *testing.T) {
 		}}, Amber, "nesting", "lie below others that are sent as well", "CHT admin, us"},
 		{"an element that is not in the data set", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) {
 			m.DataSets[0].DataSetElements = m.DataSets[0].DataSetElements[1:]
-		})}, Amber, "elements", "1 of 30 of CHT county", "DHIS2 admin, CHT admin, us"},
+		})}, Amber, "elements", "1 of 6 elements of CHT county", "DHIS2 admin, CHT admin, us"},
 		{"an element that is a text", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) { m.DataElements[0].ValueType = "TEXT" })}, Amber, "elements", "is TEXT, so that its figures add up to nothing", ""},
 		{"an element that takes no large count", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) { m.DataElements[0].ValueType = "PERCENTAGE" })}, Amber, "elements", `the value "1000" does not fit`, ""},
 		{"an element that takes no zero", ailment{version: "2.43.1", country: metadata(func(m *sandbox.DHIS2Metadata) { m.DataElements[0].ValueType = "INTEGER_POSITIVE" })}, Amber, "elements", `the value "0" does not fit`, ""},
@@ -276,14 +309,14 @@ func TestExaminationFindsWhatIsWrong(t *testing.T) {
 		})}, Amber, "org units", "closed on 2025-12-31", ""},
 		{"org units outside the account's", ailment{country: func(country *sandbox.Country) {
 			country.Users[0].OrgUnits = []string{country.DHIS2.OrganisationUnits[len(country.DHIS2.OrganisationUnits)-1].ID}
-		}}, Amber, "org units", "39 of 40 of CHT county", ""},
+		}}, Amber, "org units", "9 of 10 org units of CHT county", ""},
 		{"rules with a slip of the pen", ailment{set: func(s *DataSet) { s.Rules.ExcludeOrgUnits = []string{"OuMisspel01"} }}, Amber, "rules", "on no place of its CHT: OuMisspel01", us},
 		{"elements with a slip of the pen", ailment{set: func(s *DataSet) { s.Rules.RenameDataElements = map[string]string{"DeMisspel01": "DeOther0001"} }}, Amber, "rules", "no target of its CHT has: DeMisspel01", us},
 		{"a district that joins and is none", ailment{set: func(s *DataSet) { s.Compare.LiveFrom = []LiveFrom{{OrgUnit: "OuMisspel01"}} }}, Amber, "rules", "live_from below which", us},
 		{"a first period that is not over", ailment{set: func(s *DataSet) { s.FirstPeriod, _ = dhis2.ParsePeriod("202712") }}, Amber, "first period", "nothing before 202712 is sent", us},
 		{"a source whose time zone is not set", ailment{instead: onPath("/api/system/info", "application/json", `{"version":"2.42.5","calendar":"iso8601","serverDate":"2026-11-22T12:00:00.000","serverTimeZoneId":"Africa/Nairobi"}`)},
 			Amber, "time zone", "CHT county counts in UTC, and DHIS2 in Africa/Nairobi", us},
-		{"no element that fits", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) { m.DataSets[0].DataSetElements = nil })}, Red, "elements", "30 of 30 of CHT county", ""},
+		{"no element that fits", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) { m.DataSets[0].DataSetElements = nil })}, Red, "elements", "6 of 6 elements of CHT county", ""},
 		{"a user without any right", ailment{country: user(func(u *sandbox.DHIS2User) { u.Authorities, u.OrgUnits = nil, nil })}, Red, "authority F_DATAVALUE_ADD", "cht_integration lacks", dhis2Admin},
 		{"a user without an org unit", ailment{country: user(func(u *sandbox.DHIS2User) { u.OrgUnits = nil })}, Red, "capture org units", "no data capture org unit", dhis2Admin},
 		{"a super user", ailment{country: user(func(u *sandbox.DHIS2User) { u.Authorities = []string{"ALL"} })}, Amber, "super user", "leaves checks out", dhis2Admin},
@@ -313,16 +346,22 @@ func TestExaminationFindsWhatIsWrong(t *testing.T) {
 		})}, Red, "permission can_export_all", "can_export_dhis: integration, which is not enough", chtAdmin},
 		{"a role that the settings do not list", ailment{country: settings(func(s *sandbox.CHTSettings) { delete(s.Roles, "integration") })}, Red, "permission can_export_all", "grants nothing", chtAdmin},
 		{"an offline user", ailment{country: func(country *sandbox.Country) { country.CHT.Users[0].Roles = []string{"integration"} }}, Red, "online user", "403", chtAdmin},
-		{"a data set that the CHT does not know", ailment{country: settings(func(s *sandbox.CHTSettings) { s.DHISDataSets = nil })}, Red, "data set hGv4QXRFyOi", "it knows none", "CHT admin, us"},
+		{"a data set that the CHT does not know", ailment{country: settings(func(s *sandbox.CHTSettings) { s.DHISDataSets = nil })}, Red, "data set SET", "it knows none", "CHT admin, us"},
 		{"a data set that is switched off", ailment{set: func(s *DataSet) { s.Operation.Enabled = false }}, Amber, "schedule", "switched off", us},
 		{"a schedule that never comes", ailment{set: func(s *DataSet) { s.Operation.Schedule = "0 3 30 2 *" }}, Red, "schedule", "never comes", us},
 		{"hours in which the schedule never comes", ailment{set: func(s *DataSet) { s.Operation.SendingHours = "20:00-23:00" }}, Amber, "sending hours", "waits for them", us},
 		{"re-reads into a locked period", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) { m.DataSets[0].ExpiryDays = 10 })}, Amber, "window", "locks it after day 10", "us, DHIS2 admin"},
 		{"re-reads without the right to send them", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) { m.DataSets[0].ExpiryDays = 10 })}, Amber, "authority F_EDIT_EXPIRED", "cht_integration lacks it", "DHIS2 admin, us"},
+		{"registrations that DHIS2 would refuse", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) { m.DataSets[0].CompulsoryFieldsCompleteOnly = true }),
+			set: func(s *DataSet) { s.Completeness.WhenAccepted = true }}, Amber, "completeness", "compulsory fields", "DHIS2 admin, us"},
+		{"a window that ends with the lock", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) { m.DataSets[0].ExpiryDays = 30 })}, Green, "window", "DHIS2 locks it after day 30", ""},
+		{"a first day that is the lock's", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) { m.DataSets[0].ExpiryDays = 5 })}, Red, "window", "it is never sent in time", ""},
 		{"a period that is locked before it goes", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) { m.DataSets[0].ExpiryDays = 3 })}, Red, "window", "it is never sent in time", "us, DHIS2 admin"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			tt.ailment.store = store
 			c := newClinic(t, tt.ailment)
+			tt.check = strings.ReplaceAll(tt.check, "SET", c.set)
 			made := c.Examine(t.Context())
 			if !found(made, tt.light, tt.check, tt.detail) {
 				t.Fatal(shown(made))
@@ -348,11 +387,19 @@ func TestOrgUnitsOfSeveralSourcesAreFound(t *testing.T) {
 	other.Name = "other"
 	c.Sources["other"] = other
 	c.DataSets[0].CHT = []string{"county", "other"}
-	if made := c.Examine(t.Context()); !found(made, Amber, "org units", "40 org units are on places of several CHT servers, such as county and other") {
+	if made := c.Examine(t.Context()); !found(made, Amber, "org units", "10 org units are on places of several CHT servers, such as county and other") {
 		t.Error(shown(made))
 	}
 	c.DataSets[0].Compare.AddUp = true
 	if made := c.Examine(t.Context()); made.State != Green {
+		t.Error(shown(made))
+	}
+}
+
+func TestAnOrgUnitThatARuleLeavesOutIsNotMissed(t *testing.T) {
+	c := newClinic(t, ailment{})
+	c.DataSets[0].Rules.ExcludeOrgUnits = []string{c.country.DHIS2.DataSets[0].OrganisationUnits[0].ID}
+	if made := c.Examine(t.Context()); made.State != Green || !found(made, Green, "org units", "all 9 org units of CHT county fit") {
 		t.Error(shown(made))
 	}
 }
@@ -569,17 +616,12 @@ func TestTheWayToAServerIsLookedAt(t *testing.T) {
 }
 
 func TestOpenHIMIsLookedAt(t *testing.T) {
-	him := sandbox.NewOpenHIM(sandbox.OpenHIMConfig{Version: "8.5.0"})
-	server := httptest.NewServer(him)
-	defer server.Close()
-	base, err := url.Parse(server.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := newClinic(t, ailment{})
+	him := c.watched(sandbox.NewOpenHIM(sandbox.OpenHIMConfig{Version: "8.5.0"}))
+	base := &url.URL{Scheme: "http", Host: "stand-in.test"}
 	client := func(password string) *openhim.Client {
 		return openhim.New(base, inMemory{him, func(*http.Request) {}, 0}, openhim.Account{Username: "root@openhim.org", Password: func() (string, error) { return password, nil }})
 	}
-	c := newClinic(t, ailment{})
 	c.OpenHIM = &Hub{Client: client("openhim-password"), URN: "urn:mediator:x", Channel: "CHT to DHIS2", Heartbeat: time.Second}
 	made := c.Examine(t.Context())
 	if !found(made, Green, "connection", "OpenHIM 8.5.0") || !found(made, Amber, "channel", "no channel of this name") || !found(made, Green, "permissions", "") {
@@ -590,5 +632,8 @@ func TestOpenHIMIsLookedAt(t *testing.T) {
 	made = c.Examine(t.Context())
 	if !found(made, Red, "connection", "401") || !found(made, Red, "registration", "host is missing") {
 		t.Error(shown(made))
+	}
+	if len(c.wrote) > 0 {
+		t.Errorf("it wrote %q", c.wrote)
 	}
 }

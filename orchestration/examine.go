@@ -271,6 +271,8 @@ func meaning(check string) (area, why string) {
 		return "data sets", "a value without the right attribute option combo is refused, or shown in no form"
 	case "periods":
 		return "data sets", "DHIS2 takes a period only while it is open"
+	case "completeness":
+		return "data sets", "an org unit that is not registered as complete counts as not reported"
 	case "approval":
 		return "data sets", "approved data must not change"
 	case "rules":

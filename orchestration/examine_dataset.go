@@ -32,7 +32,7 @@ func (r *examining) destinationSet(ctx context.Context, p sheet, s Destination, 
 	}
 	p.green("", fmt.Sprintf("%s, %s, %s", found.Name, found.PeriodType, writable))
 	setRights(p, set, found)
-	setPeriods(p, found, r.destinations[s.Name].server)
+	setPeriods(p, set, found, r.destinations[s.Name].server)
 	units := map[string]dhis2.OrgUnit{}
 	err = s.Client.OrgUnits(ctx, found.ID, func(o dhis2.OrgUnit) { units[o.ID] = o })
 	switch {
@@ -107,8 +107,8 @@ func readOnly(set dhis2.DataSet) []string {
 	return slices.Sorted(maps.Keys(options))
 }
 
-// setPeriods tells when DHIS2 takes a period of a set.
-func setPeriods(p sheet, found dhis2.DataSet, server dhis2.Server) {
+// setPeriods tells when DHIS2 takes a period of a set, and what it asks besides.
+func setPeriods(p sheet, set DataSet, found dhis2.DataSet, server dhis2.Server) {
 	var rules []string
 	if found.ExpiryDays > 0 {
 		rules = append(rules, fmt.Sprintf("a month is locked %s after its end", counted(found.ExpiryDays, "day")))
@@ -120,10 +120,14 @@ func setPeriods(p sheet, found dhis2.DataSet, server dhis2.Server) {
 	if len(rules) > 0 {
 		text = strings.Join(rules, "; ")
 	}
-	if len(found.InputPeriods) > 0 && invertsInputPeriods(server.Version) {
+	if len(found.InputPeriods) > 0 && validation.InvertsInputPeriods(server.Version) {
 		p.amber("periods", text+"; this version refuses those that are open", "update DHIS2 to a version after 2.43.1, or take the input periods off the data set")
 	} else {
 		p.green("periods", text)
+	}
+	if set.Completeness.WhenAccepted && found.CompulsoryOnly {
+		p.amber("completeness", "DHIS2 registers an org unit as complete only where the compulsory fields of the form are filled in, those that no CHT gives too",
+			"take \"complete allowed only if compulsory fields are filled\" off the data set, or let completeness be off").Who = dhis2Admin + ", " + us
 	}
 	if found.Workflow != "" {
 		p.green("approval", "the data set has an approval workflow; what is approved is left alone")
@@ -290,7 +294,7 @@ func (b beside) tell(check string, list []troubled, all int) {
 	for _, t := range list {
 		f := Finding{
 			State: Amber, Who: b.who + ", " + chtAdmin + ", " + us, Remedy: t.remedy,
-			Detail: fmt.Sprintf("%d of %d of CHT %s (%s): %s", len(t.ids), all, b.source, firstOf(t.ids), t.text),
+			Detail: fmt.Sprintf("%d of %d %s of CHT %s (%s): %s", len(t.ids), all, check, b.source, firstOf(t.ids), t.text),
 		}
 		if len(t.ids) == all {
 			f.State, f.Reason = Red, NothingAccepted
@@ -401,6 +405,7 @@ func (r *examining) unreported(b beside) {
 		return
 	}
 	given := map[string]bool{}
+	b.set.Rules.IncludeOrgUnits, b.set.Rules.ExcludeOrgUnits = nil, nil // what a rule leaves out was not forgotten
 	for _, name := range b.set.CHT {
 		if r.sources[name].orgUnits == nil {
 			return

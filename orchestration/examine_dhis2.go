@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/validation"
 )
 
 // The authorities that count.
@@ -170,12 +171,6 @@ func (r *examining) token(ctx context.Context, p sheet, s Destination) {
 	}
 }
 
-// invertsInputPeriods says that a version refuses a period while its input period is open, and takes it while that is not
-// (2.43.0 and 2.43.1).
-func invertsInputPeriods(version string) bool {
-	return !isBefore(version, 2, 43, 0) && isBefore(version, 2, 43, 2)
-}
-
 // dhis2Version tells the faults of a DHIS2's version, as far as they concern what is sent to it.
 func (*examining) dhis2Version(p sheet, facts *destinationFacts) {
 	version := facts.server.Version
@@ -189,10 +184,10 @@ func (*examining) dhis2Version(p sheet, facts *destinationFacts) {
 	switch {
 	case isBefore(version, 2, 40):
 		p.amber("version", version+" is out of support, so that its faults are mended no more", "update DHIS2 to a supported version, and read its release notes on data import before")
-	case invertsInputPeriods(version) && len(limited) > 0:
+	case validation.InvertsInputPeriods(version) && len(limited) > 0:
 		p.amber("version", fmt.Sprintf("%s has the test of input periods inverted: it refuses a period that is open (E8030) and takes one that is not; these data sets have some: %s", version, strings.Join(limited, ", ")),
 			"update DHIS2 to a version after 2.43.1, or take the input periods off these data sets")
-	case invertsInputPeriods(version):
+	case validation.InvertsInputPeriods(version):
 		p.green("version", version+" has the test of input periods inverted, which concerns none of these data sets, and fails on values that are numbers, which are sent as texts")
 	case !isBefore(version, 2, 44):
 		p.green("version", version+" is later than the versions that this mediator was tried with; it is spoken to as 2.43")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cht-dhis2/mediator/internal/cht"
 	"github.com/cht-dhis2/mediator/internal/dhis2"
 )
 
@@ -23,7 +24,7 @@ func (r *examining) examineSchedules(findings *[]Finding) {
 		}
 		facts := r.destinations[set.DHIS2]
 		if found, known := facts.sets[set.ID]; known && o.Schedule != "" {
-			sendingWindow(p, o, found.ExpiryDays)
+			r.sendingWindow(p, o, set, found.ExpiryDays)
 		}
 	}
 }
@@ -70,16 +71,31 @@ func (r *examining) schedule(p sheet, o Operation, set DataSet) {
 	p.amber("sending hours", fmt.Sprintf("no time of the schedule %s lies in the hours %s, so that each run waits for them", o.Schedule, hours), "move schedule into sending_hours")
 }
 
-// sendingWindow lays the days on which a month is read beside those on which DHIS2 takes it.
-func sendingWindow(p sheet, o Operation, expiryDays int) {
-	text := fmt.Sprintf("a month first goes %s after its end, and is read again until day %d", counted(o.FirstAfterDays, "day"), o.RereadDays)
+// sendingWindow lays the days on which a month is read beside those on which DHIS2 takes it, for the month that closed last in
+// the first source.
+func (r *examining) sendingWindow(p sheet, o Operation, set DataSet, expiryDays int) {
 	const remedy = "in the data set in DHIS2 raise its expiry days"
-	switch {
-	case expiryDays == 0:
+	text := fmt.Sprintf("a month first goes %s after its end, and is read again until day %d", counted(o.FirstAfterDays, "day"), o.RereadDays)
+	if expiryDays == 0 {
 		p.green("window", text+"; DHIS2 never locks it")
-	case o.FirstAfterDays >= expiryDays:
+		return
+	}
+	source := r.Submitter.Sources[set.CHT[0]]
+	timing := Timing{FirstAfterDays: o.FirstAfterDays, RereadDays: o.RereadDays, ExpiryDays: expiryDays, Zone: source.zone()}
+	settings := &cht.Settings{}
+	if known := r.sources[source.Name].settings; known != nil {
+		settings = known
+	}
+	timing.LastDay = func(p dhis2.Period) time.Time { return settings.LastDay(monthOf(p)) }
+	period, err := latestClosed(settings, r.now, source.zone())
+	if err != nil {
+		return // the clock is centuries off, which others tell
+	}
+	lock := timing.lock(period)
+	switch {
+	case !timing.open(period).Before(lock):
 		p.red("window", NothingAccepted, faulty("lower first_after_days, or "+remedy, "%s, and DHIS2 locks it after day %d: it is never sent in time", text, expiryDays)).Who = us + ", " + dhis2Admin
-	case o.RereadDays > expiryDays:
+	case timing.windowEnd(period).After(lock):
 		p.amber("window", fmt.Sprintf("%s, and DHIS2 locks it after day %d: what workers bring later is not sent", text, expiryDays), "lower reread_days, or "+remedy).Who = us + ", " + dhis2Admin
 	default:
 		p.green("window", fmt.Sprintf("%s; DHIS2 locks it after day %d", text, expiryDays))

@@ -1,11 +1,16 @@
 package orchestration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/issue"
 	"github.com/cht-dhis2/mediator/internal/mapping"
 )
 
@@ -38,13 +43,43 @@ func (r *examining) trySet(ctx context.Context, p sheet, set DataSet, source str
 		p.red("export", report.Reason, &UsageError{What: report.Error, Remedy: report.Remedy})
 		return
 	}
-	p.green("export", fmt.Sprintf("%s: %d values, %d of them stay behind", report.Period, report.Counts.Fetched, report.Counts.Quarantined))
+	tellExport(p, report)
 	if r.TryImport {
 		to := p
 		to.server, to.who = set.DHIS2, dhis2Admin
 		r.tryImport(ctx, to, plan)
 	}
 	r.strangers(ctx, p, request, set)
+}
+
+// tellExport tells what came of an export, and why some of it stays behind.
+func tellExport(p sheet, report Report) {
+	text := fmt.Sprintf("%s: %d values, %d of them stay behind", report.Period, report.Counts.Fetched, report.Counts.Quarantined)
+	if report.Counts.Quarantined == 0 {
+		p.green("export", text)
+		return
+	}
+	counts, first := map[string]int{}, map[string]issue.Issue{}
+	for _, i := range report.Issues {
+		if i.Severity != issue.Cell {
+			continue
+		}
+		if counts[i.Code] == 0 {
+			first[i.Code] = i
+		}
+		counts[i.Code] += i.Count
+	}
+	codes := slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(counts[b]-counts[a], strings.Compare(a, b)) })
+	remedy := ""
+	for n, code := range codes {
+		if n == mostCodes {
+			text += "; and other reasons"
+			break
+		}
+		text += fmt.Sprintf("; %d x %s: %s", counts[code], code, first[code].Text)
+		remedy = cmp.Or(remedy, first[code].Remedy)
+	}
+	p.amber("export", text, remedy).Who = chtAdmin + ", " + dhis2Admin + ", " + us
 }
 
 // strangers looks for values that our account stored in DHIS2 and that this store never sent, as when two mediators with stores

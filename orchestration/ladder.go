@@ -44,7 +44,7 @@ const (
 	mostRepeats = 12
 	// mostTaken is how often a range goes again as it is, as a dry run took what was refused a moment before.
 	mostTaken = 2
-	// probes is of how many parts of the content a value is tried, before a value is laid a refusal to that may hold for all.
+	// probes is how many values are tried all over the content, before one is blamed for a refusal that may hold for all.
 	probes = 8
 	// mostAsked is of how many dry runs after one attempt the evidence is kept.
 	mostAsked = 12
@@ -273,30 +273,21 @@ func (l *ladder) askEach(ctx context.Context, sent *answered, places []int) (fou
 	return found
 }
 
-// probe says whether DHIS2 takes a value of any of some parts that lie far apart. Where it takes none, what it refuses with is
-// no value's fault, and nothing more of the submission goes.
+// probe says whether DHIS2 takes any of some values that lie far apart in the submission. Where it takes none, what it refuses
+// with is no value's fault, and nothing more of the submission goes.
 func (l *ladder) probe(ctx context.Context, sent *answered) bool {
-	parts := l.submission.Parts
-	asked := 0
-	for i := range min(probes, parts) {
-		part := i * parts / min(probes, parts)
-		if part >= l.from && part < l.to {
-			continue
-		}
+	for i := range probes {
+		part := i * l.submission.Parts / probes
 		values, combo, err := l.Ledger.Values(ctx, l.submission.ID, ledger.Chunk{Range: ledger.Range{From: part, To: part + 1}})
 		if err != nil {
 			sent.end.err = err
 			return false
 		}
-		chunk := l.chunk(values[len(values)/2:][:1])
+		chunk := l.chunk(values[i*len(values)/probes:][:1])
 		chunk.AttributeOptionCombo = combo
 		if _, ok := l.dryRun(ctx, sent, chunk); !ok || l.proven {
 			return ok
 		}
-		asked++
-	}
-	if asked == 0 { // there is nothing else
-		return true
 	}
 	first := sent.answer.Refused[0]
 	l.note(sent, nil, "nothing more goes")

@@ -89,8 +89,8 @@ func dayText(date string) string {
 	return date[:min(len(date), len(time.DateOnly))]
 }
 
-// inverted says whether the server tests input periods the wrong way round.
-func inverted(version string) bool {
+// InvertsInputPeriods says whether a version of DHIS2 tests input periods the wrong way round.
+func InvertsInputPeriods(version string) bool {
 	return slices.Contains([]string{"2.43", "2.43.0", "2.43.1"}, version)
 }
 

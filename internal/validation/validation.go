@@ -157,7 +157,7 @@ func (c *Checks) Issues() []issue.Issue {
 	block(!f.Period.IsZero() && f.Period.Type() != set.PeriodType, periodType, f.Period, f.Period.Type(), set.ID, set.PeriodType)
 	block(len(set.Elements) == 0, dataSetEmpty, set.ID)
 	block(len(f.OrgUnits) == 0, dataSetNotAssigned, set.ID)
-	if len(set.InputPeriods) > 0 && inverted(f.Server.Version) {
+	if len(set.InputPeriods) > 0 && InvertsInputPeriods(f.Server.Version) {
 		found = append(found, inputPeriodsInverted.issue(issue.Note, 1, f.Server.Version, set.ID))
 	}
 	return found
