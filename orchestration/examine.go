@@ -83,9 +83,9 @@ func (r *examining) run(ctx context.Context) Examination {
 		r.examineOpenHIM(ctx, sheet{"OpenHIM", openHIMAdmin, "", &all})
 	}
 	if ctx.Err() != nil {
-		interrupted := errors.New("it was interrupted, so that not everything was looked at")
+		interrupted := faulty("let it run to its end", "it was interrupted, so that not everything was looked at")
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			interrupted = &UsageError{What: "it took too long, so that not everything was looked at", Remedy: "look at the servers that did not answer in time"}
+			interrupted = faulty("look at the servers that did not answer in time", "it took too long, so that not everything was looked at")
 		}
 		sheet{"mediator", us, "", &all}.red("examination", Stopped, interrupted)
 	}

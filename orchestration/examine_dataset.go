@@ -172,15 +172,17 @@ func (b beside) checks(others map[string]dhis2.OrgUnit) *validation.Checks {
 type troubled struct {
 	code, text, remedy string
 	ids                []string
+	has                map[string]bool
 }
 
+// gather takes a thing in, once for each reason.
 func gather(list []troubled, id, code, text, remedy string) []troubled {
 	at := slices.IndexFunc(list, func(t troubled) bool { return t.code == code })
 	if at < 0 {
-		return append(list, troubled{code, text, remedy, []string{id}})
+		return append(list, troubled{code, text, remedy, []string{id}, map[string]bool{id: true}})
 	}
-	if !slices.Contains(list[at].ids, id) {
-		list[at].ids = append(list[at].ids, id)
+	if t := &list[at]; !t.has[id] {
+		t.ids, t.has[id] = append(t.ids, id), true
 	}
 	return list
 }

@@ -354,7 +354,7 @@ func (l *ladder) dryRun(ctx context.Context, sent *answered, chunk dhis2.Chunk) 
 }
 
 func (l *ladder) chunk(values []dhis2.DataValue) dhis2.Chunk {
-	return dhis2.Chunk{DataSet: l.submission.DataSet, Period: l.submission.Period, AttributeOptionCombo: l.combo, Values: values}
+	return dhis2.Chunk{DataSet: l.dataSet, Period: l.submission.Period, AttributeOptionCombo: l.combo, Values: values}
 }
 
 // setAside keeps what was found back, and in the rest of the range what is refused for the same.

@@ -145,3 +145,24 @@ func TestADataSetThatNobodyGoesByIsRefused(t *testing.T) {
 		t.Errorf("got %s: %s (%s)", report.State, report.Error, report.Remedy)
 	}
 }
+
+func TestWhatIsNarrowedDownGoesUnderTheIDOfTheDataSet(t *testing.T) {
+	country := sandbox.NewCountry(sandbox.CountryConfig{Seed: 5, Facilities: 40, DataSets: 1, Elements: 30, Period: "202609"})
+	_, units := speaksCodes(t, country)
+	b := newBenchOf(t, "2.43.1", country)
+	b.set = "DS_" + b.set
+	set := &b.DataSets[0]
+	set.ID, set.Unchecked = b.set, true
+	set.IDSchemes.DataSet, set.IDSchemes.DataElement, set.IDSchemes.OrgUnit = "code", "code", "attribute:AtMflCode01"
+	closed := ""
+	for _, v := range country.Stored(country.DataSets[0]) {
+		if !slices.Contains(units, v.OrgUnit) {
+			closed = v.OrgUnit
+		}
+	}
+	b.dhis2.CloseOrgUnit(closed, "2026-08-31")
+	report, _ := b.submit(t, context.Background())
+	if report.OrgUnits.Refused != 1+len(units) || report.Counts.Refused != 29 || report.Counts.Accepted == 0 {
+		t.Errorf("%s: %+v %+v", report.State, report.OrgUnits, report.Counts)
+	}
+}
