@@ -157,7 +157,7 @@ func (c *completing) ask(ctx context.Context, todo []ledger.Registration) (s reg
 	client, name := c.who.to.Client, "DHIS2 "+c.who.to.Name
 	defer func() { c.contacted(name, err) }()
 	s.by = map[dhis2.Registration]string{}
-	if s.metadata, _, err = c.Submitter.metadata(ctx, c.who, c.calls); err != nil {
+	if s.metadata, _, err = c.metadata(ctx, c.who, c.calls); err != nil {
 		return s, err
 	}
 	c.id = s.set.ID

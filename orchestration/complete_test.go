@@ -247,7 +247,7 @@ func TestAnOrgUnitThatTheDataSetIsNotAssignedToIsNotRegistered(t *testing.T) {
 	}
 	l.dhis2 = sandbox.NewDHIS2(sandbox.DHIS2Config{Version: "2.43.1", Metadata: l.country.DHIS2, Users: l.country.Users, Now: l.Now})
 	l.DataSets[0].Completeness.WhenAccepted, l.DataSets[0].Compare.LedgerOnly = true, true
-	l.Submitter.known = nil // an hour later
+	l.known = nil // an hour later
 	l.through(func(http.ResponseWriter, *http.Request, []byte) bool { return false })
 	r := l.ends(t, ledger.Unchanged, "1 0 0 1", "b")
 	if text := r.Issues[len(r.Issues)-1].Text; !strings.Contains(text, "is not assigned to the org unit") {
