@@ -323,6 +323,7 @@ func (w *settlement) aside(id string, settled *mapping.Settled, d *difference) (
 
 // found tells a finding: one that is about many cells once, with their number.
 func (w *settlement) found(id string, v *mapping.Value, f *validation.Finding) {
+	w.tally.screened++
 	if f.Locks {
 		w.tally.locked++
 		if w.tally.lock == nil {

@@ -210,9 +210,9 @@ func TestAnExpiredPeriodIsListedForALockException(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			l := newLateData(t, version)
 			l.again(version, func(set *sandbox.DHIS2DataSet) { set.ExpiryDays = 10 })
-			l.says("a.x=3 b.x=7")
+			l.says("a.x=3 a.z=null b.x=7")
 			report, _ := l.submit(t, t.Context())
-			if got := l.behind(t, report); !sameList(got, "a.x=3 period_expired, b.x=7 period_expired") || report.State != ledger.Refused || !strings.Contains(report.Error, "takes nothing of this period now") {
+			if got := l.behind(t, report); !sameList(got, "a.z= null_value, a.x=3 period_expired, b.x=7 period_expired") || report.State != ledger.Refused || !strings.Contains(report.Error, "takes nothing of this period now") {
 				t.Errorf("%s %q, %s", report.State, report.Error, got)
 			}
 			if n := len(l.dhis2.Imports()); n > 0 {
@@ -220,7 +220,7 @@ func TestAnExpiredPeriodIsListedForALockException(t *testing.T) {
 			}
 			l.dhis2.ExceptFromLock(l.set, "202609", l.ids["b"])
 			report, _ = l.submit(t, t.Context())
-			if got := l.behind(t, report); got != "a.x=3 period_expired" || report.State != ledger.PartlyAccepted || l.holds() != "b.x=7" {
+			if got := l.behind(t, report); !sameList(got, "a.z= null_value, a.x=3 period_expired") || report.State != ledger.PartlyAccepted || l.holds() != "b.x=7" {
 				t.Errorf("with an exception: %s, %s, DHIS2 holds %s", report.State, got, l.holds())
 			}
 		})
@@ -308,5 +308,33 @@ func TestMetadataThatCannotBeReadEndsTheSubmissionWithTheReason(t *testing.T) {
 	l.dhis2.Heal()
 	if report, _ = l.submit(t, t.Context()); report.State != ledger.Accepted {
 		t.Errorf("afterwards %s %q", report.State, report.Error)
+	}
+}
+
+func TestRightsWithdrawnInTheMiddleOfARunLoseNothing(t *testing.T) {
+	for _, version := range []string{"2.42.5.2", "2.43.1"} {
+		t.Run(version, func(t *testing.T) {
+			l := newLateData(t, version)
+			l.DataSets[0].ChunkValues = 1
+			l.says("a.x=3 b.x=7 c.x=1")
+			posts := 0
+			l.around(func(r *http.Request) {
+				if r.Method != http.MethodPost {
+					return
+				}
+				if posts++; posts == 2 {
+					l.dhis2.Fail(sandbox.Fault{Kind: sandbox.Status, Status: http.StatusForbidden})
+				}
+			})
+			report, _ := l.submit(t, t.Context())
+			if report.State != ledger.Failed || report.Reason != Credentials || report.Counts.Accepted != 1 || report.Counts.Unsent != 2 || report.Remedy == "" {
+				t.Errorf("%s %s %q %+v", report.State, report.Reason, report.Error, report.Counts)
+			}
+			l.dhis2.Heal()
+			l.down = nil // the person who gave the rights back asks again
+			if report, _ = l.submit(t, t.Context()); report.State != ledger.Accepted || len(strings.Fields(l.holds())) != 3 {
+				t.Errorf("afterwards %s %q, DHIS2 holds %s", report.State, report.Error, l.holds())
+			}
+		})
 	}
 }

@@ -102,7 +102,7 @@ func (q *quarantine) all(yield func([]ledger.QuarantinedCell, error) bool) {
 // allLocked says that everything that would be sent is locked in DHIS2; nil where it is not so. What differs is among what
 // stays behind, for a lock exception.
 func (t *tally) allLocked() *failure {
-	if t.locked == 0 || t.locked < t.report.Counts.Quarantined {
+	if t.locked == 0 || t.locked < t.screened {
 		return nil
 	}
 	return &failure{

@@ -183,9 +183,9 @@ type tally struct {
 	same int
 	// quarantine holds the cells that stay behind; nil before anything is settled.
 	quarantine *quarantine
-	// locked counts those of them that DHIS2 takes at no price now, as lock says.
-	locked int
-	lock   *validation.Finding
+	// screened counts those of them that would be sent if DHIS2 took them, locked those that it takes at no price now, as lock says.
+	screened, locked int
+	lock             *validation.Finding
 	// holds says why it has to wait for a person, holdRemedy what that person can do.
 	holds, holdRemedy string
 }
