@@ -105,6 +105,20 @@ func TestMetadataIsReadAgainWhenItIsOldOrDHIS2SaysOtherwise(t *testing.T) {
 	if l.submit(t, t.Context()); l.known[key] == first {
 		t.Error("it was not read again after an hour")
 	}
+	second := l.known[key]
+	if l.dropOldMetadata(); l.known[key] != second {
+		t.Error("what is good was dropped")
+	}
+	now = now.Add(-2 * time.Hour)
+	l.says("a.x=7 b.x=7")
+	if l.submit(t, t.Context()); l.known[key] == second {
+		t.Error("it was not read again after the clock was set back")
+	}
+	now = now.Add(2 * time.Hour)
+	if l.dropOldMetadata(); l.known[key] != nil {
+		t.Error("what is old takes memory still")
+	}
+	l.submit(t, t.Context())
 	l.dhis2.WithdrawDataSet(l.set, l.ids["a"])
 	l.says("a.x=6 b.x=8")
 	r, _ := l.submit(t, t.Context())

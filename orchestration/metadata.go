@@ -1,7 +1,9 @@
 package orchestration
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/dhis2"
@@ -13,7 +15,15 @@ type metadata struct {
 	// orgUnits are those that the set is assigned to, by id.
 	orgUnits map[string]dhis2.OrgUnit
 	user     dhis2.User
-	readAt   time.Time
+	// readAt is when it was read, keep for how long it is good.
+	readAt time.Time
+	keep   time.Duration
+}
+
+// isGood says whether what was read is not too old. After the clock was set back nobody can say.
+func (m *metadata) isGood(now time.Time) bool {
+	age := now.Sub(m.readAt)
+	return age >= 0 && age < m.keep
 }
 
 // usualMetadataAge is how old what is known of a data set may be, unless set otherwise.
@@ -22,15 +32,11 @@ const usualMetadataAge = time.Hour
 // metadata gives what DHIS2 knows of a data set: as it was read before, where that is not too old, or else anew. What is found
 // wrong by an old reading has to be looked at again by a new one, as somebody may have mended it meanwhile.
 func (s *Submitter) metadata(ctx context.Context, who parties, calls *evidence) (m *metadata, anew bool, err error) {
-	age := who.to.MetadataAge
-	if age == 0 {
-		age = usualMetadataAge
-	}
 	s.mu.Lock()
 	known := s.known[who.knownAs()]
 	s.mu.Unlock()
 	named := who.set.IDSchemes != (dhis2.IDSchemes{}) // by codes of before an org unit would be unknown
-	if known != nil && !named && s.now().Sub(known.readAt) < age {
+	if known != nil && !named && known.isGood(s.now()) {
 		return known, false, nil
 	}
 	m, err = s.readMetadata(ctx, who, calls)
@@ -40,7 +46,7 @@ func (s *Submitter) metadata(ctx context.Context, who parties, calls *evidence) 
 // readMetadata asks DHIS2 anew.
 func (s *Submitter) readMetadata(ctx context.Context, who parties, calls *evidence) (m *metadata, err error) {
 	name, client := "DHIS2 "+who.to.Name, who.to.Client
-	m = &metadata{readAt: s.now(), orgUnits: map[string]dhis2.OrgUnit{}}
+	m = &metadata{readAt: s.now(), keep: cmp.Or(who.to.MetadataAge, usualMetadataAge), orgUnits: map[string]dhis2.OrgUnit{}}
 	if m.set, err = s.ReadDataSet(calls.call(ctx, "Read data set "+who.set.ID+" from "+name), who.set); err != nil {
 		return nil, err
 	}
@@ -70,6 +76,13 @@ func (d *DataSet) needsOrgUnits() bool {
 
 // knownAs is under what the metadata of a data set are kept.
 func (p parties) knownAs() string { return p.to.Name + " " + p.set.ID }
+
+// dropOldMetadata frees the memory of what is not good any more.
+func (s *Submitter) dropOldMetadata() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.known, func(_ string, m *metadata) bool { return !m.isGood(s.now()) })
+}
 
 // forgetMetadata lets what is known of a data set be read anew next time, as an answer of DHIS2 contradicts it.
 func (s *Submitter) forgetMetadata(who parties) {

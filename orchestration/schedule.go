@@ -49,6 +49,7 @@ func (s *Scheduler) Run(ctx context.Context) {
 		if _, err := s.Tick(ctx, BySchedule); err != nil && ctx.Err() == nil {
 			s.logger().WithError(err).Error("the schedule could not be kept")
 		}
+		s.dropOldMetadata()
 		timer := time.NewTimer(tickEvery)
 		select {
 		case <-timer.C:
