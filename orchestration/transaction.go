@@ -187,6 +187,7 @@ func (t Telling) response(c Conclusion, listed int) *openhim.Response {
 	for ; ; listed /= 2 {
 		r.Refused = nonNil(r.Refused[:min(len(r.Refused), listed)])
 		r.Issues = nonNil(r.Issues[:min(len(r.Issues), listed)])
+		r.Quarantined = nonNil(r.Quarantined[:min(len(r.Quarantined), listed)])
 		body, _ = plainJSON(r) // texts and numbers can always be written
 		if len(body) <= limit || listed == 0 {
 			break

@@ -493,12 +493,13 @@ func TestTheAnswerIsSmallAndWhole(t *testing.T) {
 	for n := range 1000 {
 		c.Report.Issues = append(c.Report.Issues, issue.Issue{Code: "null_value", Severity: issue.Cell, Count: 1, Text: strings.Repeat("long ", 100), OrgUnit: fmt.Sprint(n)})
 		c.Report.Results = append(c.Report.Results, OrgUnitResult{OrgUnit: fmt.Sprint(n)})
+		c.Report.Quarantined = append(c.Report.Quarantined, ledger.QuarantinedCell{OrgUnit: fmt.Sprint(n), Code: "null_value", Reason: strings.Repeat("long ", 50)})
 	}
 	c.Report.IssuesTotal = 5000
 	_, bodies := letters(t, telling(nil), c)
 	body := bodies[0].Transaction.Response.Body
 	var read Report
-	if err := json.Unmarshal([]byte(body), &read); err != nil || len(body) > bodyLimit || len(read.Issues) == 0 || read.IssuesTotal != 5000 {
+	if err := json.Unmarshal([]byte(body), &read); err != nil || len(body) > bodyLimit || len(read.Issues) == 0 || len(read.Quarantined) == 0 || read.IssuesTotal != 5000 {
 		t.Errorf("%d bytes, %d issues: %v", len(body), len(read.Issues), err)
 	}
 }
