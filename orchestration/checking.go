@@ -285,6 +285,22 @@ type screened struct {
 	found *validation.Finding
 }
 
+// stays counts what DHIS2 goes on to hold where a value is not sent to it: what stays behind must hide no fall of the month.
+func (w *settlement) stays(u unit, d *difference) {
+	if w.policy.AddUp { // what would be sent is a sum with others
+		return
+	}
+	for i := range d.screened {
+		v := &d.screened[i].Value
+		if !v.Deleted {
+			d.becomes -= numberOf(v.Value)
+		}
+		if at, held := slices.BinarySearchFunc(u.base, cellOf(v.AttributeOptionCombo, v.DataValue), compareCells); held {
+			d.becomes += u.base[at].number()
+		}
+	}
+}
+
 // aside sets aside all cells of an org unit that are not sent: with an issue each, or where the gap is known as one that is
 // left out by a rule. It gives how many of each there are.
 func (w *settlement) aside(id string, settled *mapping.Settled, d *difference) (behind, known int, err error) {

@@ -352,3 +352,25 @@ func TestRightsWithdrawnInTheMiddleOfARunLoseNothing(t *testing.T) {
 		})
 	}
 }
+
+func TestWhatStaysBehindHidesNoFall(t *testing.T) {
+	l := newLateData(t, "2.43.1")
+	l.ids["u"] = "OuUnknown01"
+	l.says("a.x=10 b.x=10")
+	l.submit(t, t.Context())
+	l.says("a.x=2 b.x=2 u.x=100")
+	r, _ := l.submit(t, t.Context())
+	if r.State != ledger.Held || !strings.Contains(r.Error, "the month shrinks from 20 to 4") || l.holds() != "a.x=10 b.x=10" {
+		t.Errorf("%s %q %+v, DHIS2 holds %s", r.State, r.Error, r.Changes, l.holds())
+	}
+	// Where DHIS2 goes on to hold what it accepted, nothing falls.
+	if err := l.Reject(t.Context(), r.ID, "officer"); err != nil {
+		t.Fatal(err)
+	}
+	l.dhis2.WithdrawDataSet(l.set, l.ids["b"])
+	l.forgetMetadata(parties{set: l.DataSets[0], to: l.Destinations["national"]})
+	l.says("a.x=9 b.x=1")
+	if r, _ = l.submit(t, t.Context()); r.State != ledger.PartlyAccepted || r.Changes.Was != 20 || r.Changes.Becomes != 19 {
+		t.Errorf("%s %q %+v", r.State, r.Error, r.Changes)
+	}
+}

@@ -154,6 +154,7 @@ func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Set
 		if err := w.screen(ctx, id, &d); err != nil {
 			return err
 		}
+		w.stays(u, &d)
 		if owner := w.holdings.others.source; !w.policy.AddUp && len(u.others) > 0 && len(d.send)+d.unchanged+d.kept > 0 {
 			return sharedUnit(id, owner, w.cht)
 		}
