@@ -190,9 +190,12 @@ func (k *checking) look(ctx context.Context, orgUnits []string) error {
 // tell, that is noted, and there are none.
 func (k *checking) except(ctx context.Context) error {
 	k.facts.Exceptions = map[string]bool{}
-	err := k.ask(ctx, func() (err error) {
+	err := k.ask(ctx, func() error {
 		call := k.plan.evidence.call(ctx, fmt.Sprintf("Ask DHIS2 %s for lock exceptions of %s", k.plan.to.Name, k.plan.period))
-		k.facts.Exceptions, err = k.plan.to.Client.LockExceptions(call, k.meta.set.ID, k.plan.period)
+		found, err := k.plan.to.Client.LockExceptions(call, k.meta.set.ID, k.plan.period)
+		if err == nil && found != nil {
+			k.facts.Exceptions = found
+		}
 		return err
 	})
 	var known *dhis2.Error
@@ -272,8 +275,8 @@ func (w *settlement) screen(ctx context.Context, id string, d *difference) error
 		send = append(send, *v)
 	}
 	d.send = send
-	if whole != nil { // nothing is removed there, nor overwritten
-		d.removed, d.removedSum, d.edited, d.overwritten = 0, 0, false, 0
+	if whole != nil { // nothing is overwritten there
+		d.edited, d.overwritten = false, 0
 	}
 	return nil
 }
@@ -297,6 +300,10 @@ func (w *settlement) stays(u unit, d *difference) {
 		}
 		if at, held := slices.BinarySearchFunc(u.base, cellOf(v.AttributeOptionCombo, v.DataValue), compareCells); held {
 			d.becomes += u.base[at].number()
+			if v.Deleted && u.gone && !u.base[at].isZero() { // nor is it removed
+				d.removed--
+				d.removedSum -= u.base[at].number()
+			}
 		}
 	}
 }

@@ -374,3 +374,53 @@ func TestWhatStaysBehindHidesNoFall(t *testing.T) {
 		t.Errorf("%s %q %+v", r.State, r.Error, r.Changes)
 	}
 }
+
+func TestLockExceptionsThatCannotBeReadAreAskedForOnce(t *testing.T) {
+	l := newLateData(t, "2.43.1")
+	l.again("2.43.1", func(set *sandbox.DHIS2DataSet) { set.ExpiryDays = 10 })
+	asked := 0
+	l.around(func(r *http.Request) {
+		if r.URL.Path == "/api/lockExceptions" {
+			asked++
+		}
+	})
+	l.dhis2.Fail(sandbox.Fault{Kind: sandbox.Status, Status: http.StatusNotFound, Path: "/api/lockExceptions"})
+	l.says("a.x=3 b.x=7 c.x=1")
+	r, _ := l.submit(t, t.Context())
+	if r.State != ledger.Refused || r.Counts.Quarantined != 3 || asked != 1 || !strings.Contains(codes(r), "lock_exceptions_unknown:1") {
+		t.Errorf("%s %+v %s, asked %d times", r.State, r.Counts, codes(r), asked)
+	}
+}
+
+func TestALockedMonthIsNoMeasureOfWhatStaysBehind(t *testing.T) {
+	l := newLateData(t, "2.43.1")
+	l.DataSets[0].MostQuarantined = 10
+	l.ids["q"] = "DeUnknown01"
+	l.says("a.x=3 b.x=7")
+	l.submit(t, t.Context())
+	l.again("2.43.1", func(set *sandbox.DHIS2DataSet) { set.ExpiryDays = 10 })
+	l.forgetMetadata(parties{set: l.DataSets[0], to: l.Destinations["national"]})
+	l.says("a.x=4 b.x=8")
+	if r, _ := l.submit(t, t.Context()); r.State != ledger.Refused {
+		t.Fatalf("%s", r.State)
+	}
+	l.again("2.43.1", func(set *sandbox.DHIS2DataSet) { set.ExpiryDays = 0 })
+	l.forgetMetadata(parties{set: l.DataSets[0], to: l.Destinations["national"]})
+	l.says("a.x=4 b.x=8 a.q=1")
+	if r, _ := l.submit(t, t.Context()); r.State != ledger.Held {
+		t.Errorf("%s %+v", r.State, r.Counts)
+	}
+}
+
+func TestAHoldPromisesNoDeletionThatDHIS2WouldNotTake(t *testing.T) {
+	l := newLateData(t, "2.43.1")
+	l.says("a.x=3 b.x=7")
+	l.submit(t, t.Context())
+	l.dhis2.CloseOrgUnit(l.ids["b"], "2020-01-31")
+	l.forgetMetadata(parties{set: l.DataSets[0], to: l.Destinations["national"]})
+	l.says("a.x=4")
+	r, _ := l.submit(t, t.Context())
+	if r.State != ledger.PartlyAccepted || l.behind(t, r) != "b.x=7 org_unit_closed" || l.holds() != "a.x=4 b.x=7" || strings.Contains(codes(r), "vanished") {
+		t.Errorf("%s %q %s, DHIS2 holds %s", r.State, r.Error, codes(r), l.holds())
+	}
+}
