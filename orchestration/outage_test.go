@@ -403,7 +403,7 @@ func TestOpenHIMAwayForThreeDaysHoldsNothingUpAndIsToldTwice(t *testing.T) {
 			t.Errorf("it was tried %d times, and again at %s, %v", letter.Attempts, letter.NextAt, err)
 		}
 		m.openhim.Heal()
-		if after := look(time.Hour); after == 0 || after > usualLongest {
+		if after := look(time.Hour); after > usualLongest { // it may have been due just then
 			t.Errorf("it goes on after %s", after)
 		}
 		m.backlog(t, 0, 0)
