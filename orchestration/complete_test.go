@@ -498,3 +498,16 @@ func TestRegistrationsGoInBatches(t *testing.T) {
 		t.Errorf("%v", sizes)
 	}
 }
+
+func TestALockedPeriodIsToldAsOneWhereCompletenessIsWanted(t *testing.T) {
+	l := newCompleting(t, "2.42.5.2")
+	l.DataSets[0].Unchecked = true // DHIS2 is to find it locked
+	l.says("a.x=3 b.x=7")
+	l.submit(t, t.Context())
+	l.dhis2.LockPeriod(l.set, "202609")
+	l.says("a.x=4 b.x=7")
+	r, _ := l.submit(t, t.Context())
+	if r.State != ledger.Refused || !strings.Contains(r.Error, "takes nothing of this period now") || r.Remedy == "" || r.RefusedTotal != 1 {
+		t.Errorf("%s %q, %d refused", r.State, r.Error, r.RefusedTotal)
+	}
+}

@@ -37,6 +37,8 @@ type ladder struct {
 	// heads counts the values in a row that were found at fault in one part with none before them that is good, asked the dry
 	// runs after one attempt, and taken how often one took what was refused a moment before.
 	heads, asked, taken int
+	// mute is why dry runs after the last attempt told nothing, nil where they did.
+	mute *dhis2.Error
 }
 
 const (
@@ -139,6 +141,7 @@ func (l *ladder) lower(ctx context.Context, sent *answered) {
 	places := l.places(l.from, l.to)
 	o := sent.answer.Outcome
 	var found []dhis2.Refusal
+	l.mute = nil
 	if o.Next == dhis2.Narrow {
 		found = l.translate(o.Refused, places)
 	} else if found = l.search(ctx, sent, places); sent.end.err != nil || sent.end.after != narrower {
@@ -151,6 +154,8 @@ func (l *ladder) lower(ctx context.Context, sent *answered) {
 	case len(found) == 0 && l.parts(l.to) > 1:
 		l.note(sent, nil, "in halves")
 		l.known, l.to, l.repeats = l.to, l.middle(l.to), 0
+	case len(found) == 0 && l.mute != nil && sent.chunk.Attempts < hopeless:
+		l.putOff(sent)
 	case len(found) == 0 || len(l.places(l.from, l.to)) == 0:
 		l.giveUp(sent, places)
 	default:
@@ -316,14 +321,14 @@ func (l *ladder) translate(refused []dhis2.Refusal, sent []int) []dhis2.Refusal 
 }
 
 // question lets DHIS2 say what it makes of the values at the places. Where there is no such answer, ok is false, and the attempt
-// ends otherwise.
+// ends otherwise, or is mute.
 func (l *ladder) question(ctx context.Context, sent *answered, places []int) (o dhis2.Outcome, ok bool) {
 	return l.dryRun(ctx, sent, l.chunk(l.at(places)))
 }
 
 // dryRun lets DHIS2 check a chunk without storing it.
 func (l *ladder) dryRun(ctx context.Context, sent *answered, chunk dhis2.Chunk) (o dhis2.Outcome, ok bool) {
-	if end := l.mayGo(ctx); end != nil {
+	if end := l.mayGo(ctx); end != nil && end.after != over { // with the turn, what a search has found would be lost
 		sent.end = *end
 		return o, false
 	}
@@ -340,6 +345,8 @@ func (l *ladder) dryRun(ctx context.Context, sent *answered, chunk dhis2.Chunk) 
 		sent.end.err = err
 	case o.Next == dhis2.StopDataSet:
 		sent.end = ended{after: stop, failure: &failure{state: ledger.Refused, reason: NothingAccepted, text: refusedText(o), remedy: refusedRemedy(o)}}
+	case o.Failure != nil && l.isOfChunk(o):
+		l.mute, l.longest = o.Failure, max(l.longest, o.Wait)
 	case o.Failure != nil:
 		if o.Next == dhis2.StopRun {
 			l.noteDown(ctx, "DHIS2 "+l.who.to.Name, errorOf(o.Failure))
@@ -396,6 +403,16 @@ func (l *ladder) giveUp(sent *answered, places []int) {
 	}
 	o.State, o.Refused, o.Failure, sent.answer.Split = dhis2.StateRefused, refused, nil, false
 	sent.end = l.settle(sent.chunk)
+	l.known = l.from
+}
+
+// putOff lets an attempt stand as one that came to nothing, as DHIS2 does not tell now what is at fault. The others go on.
+func (l *ladder) putOff(sent *answered) {
+	sent.answer.Outcome = dhis2.Outcome{State: dhis2.Unsent, Failure: l.mute}.After(sent.chunk.Tried)
+	sent.answer.Split = false
+	l.open++
+	l.last = l.mute
+	sent.end = ended{after: goOn}
 	l.known = l.from
 }
 

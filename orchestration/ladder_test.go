@@ -551,12 +551,80 @@ func TestEachStepOfTheLadderSaysWithoutWhatItGoesOn(t *testing.T) {
 }
 
 func TestTheLadderGoesOnInAnotherTurn(t *testing.T) {
-	s := mixed(t, "2.43.1")
-	now := s.Now()
-	s.Now = func() time.Time { return now }
-	s.killing.each = func() { now = now.Add(sendFor / 3) }
-	if report, _ := s.arrives(t); report.Counts.Unsent > 0 {
-		t.Errorf("%+v", report.Counts)
+	for name, took := range map[string]time.Duration{"some requests a turn": sendFor / 3, "each request takes up a turn": sendFor + time.Second} {
+		t.Run(name, func(t *testing.T) {
+			clean := mixed(t, "2.43.1")
+			_, needed := clean.arrives(t)
+			s := mixed(t, "2.43.1")
+			now := s.Now()
+			s.Now = func() time.Time { return now }
+			s.killing.each = func() {
+				if now = now.Add(took); s.killing.imports > 3*needed { // it would go on for ever
+					s.dhis2.Fail(sandbox.Fault{Kind: sandbox.Status, Status: http.StatusUnauthorized})
+				}
+			}
+			if report, _ := s.arrives(t); report.Counts.Unsent > 0 {
+				t.Errorf("%+v", report.Counts)
+			}
+		})
+	}
+}
+
+func TestDryRunsThatFailHoldNoOtherValueBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := mixed(t, "2.43.1")
+		dhis2 := s.killing.handler
+		s.killing.handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("dryRun") != "true" {
+				dhis2.ServeHTTP(w, r)
+				return
+			}
+			answer(w, http.StatusConflict, "The import process failed: out of memory", "")
+		})
+		// Nobody can say what is at fault in that org unit, so that DHIS2's refusal stands for all of it.
+		s.also("E8999", at(28))
+		report, took := s.arrives(t)
+		if muted := report.Counts.Refused; muted != 11*ladderElements+1+ladderElements || took > 60 {
+			t.Errorf("%d values are refused, after %d requests", muted, took)
+		}
+	})
+}
+
+func TestAChunkOfWhichAllIsSetAsideIsSettledByWhoTakesOver(t *testing.T) {
+	s := newSteps()
+	s.shut(0)
+	s.start(t, "2.43.1", 128)
+	sub, _, err := s.Begin(t.Context(), Request{DataSet: ladderSet, Period: "202609", CHT: "county"}, nil)
+	if err == nil {
+		_, err = s.step(t.Context(), sub.ID, prepareStep)
+	}
+	if err == nil {
+		err = s.Ledger.Advance(t.Context(), sub.ID, ledger.Sending, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := ledger.Range{To: 1}
+	values, _, err := s.Ledger.Values(t.Context(), sub.ID, ledger.Chunk{Range: whole})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The process before ended when it had recorded that nothing of the first org unit goes, and not booked it.
+	var aside []dhis2.Refusal
+	for i, v := range values {
+		aside = append(aside, dhis2.Refusal{Index: i, DataValue: v, Code: "E8031", Reason: "Untimely", Remedy: "open it"})
+	}
+	if _, err := s.Ledger.RecordChunk(t.Context(), sub.ID, ledger.Chunk{Range: whole, SetAside: aside, Digest: "none"}); err != nil {
+		t.Fatal(err)
+	}
+	report, err := s.Follow(t.Context(), sub.ID)
+	if err != nil || report.State != ledger.PartlyAccepted || report.Counts.Refused != ladderElements || report.Counts.Unknown > 0 {
+		t.Errorf("%v %s %q %+v", err, report.State, report.Error, report.Counts)
+	}
+	for i, request := range s.dhis2.Imports() {
+		if !strings.Contains(string(request.Body), "orgUnit") {
+			t.Errorf("request %d has no values", i)
+		}
 	}
 }
 

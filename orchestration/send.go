@@ -112,7 +112,11 @@ func (s *Submitter) settleLost(ctx context.Context, id string) error {
 		if c.State != ledger.ChunkSending {
 			continue
 		}
-		if err := s.Ledger.Acknowledge(ctx, id, c.Number, ledger.Answer{Outcome: dhis2.Outcome{State: dhis2.Unknown, Failure: lost}}, nil); err != nil {
+		o := dhis2.Outcome{State: dhis2.Unknown, Failure: lost}
+		if c.Size == 0 { // all of it is set aside, and nothing went
+			o = dhis2.Outcome{State: dhis2.StateRefused}
+		}
+		if err := s.Ledger.Acknowledge(ctx, id, c.Number, ledger.Answer{Outcome: o}, nil); err != nil {
 			return err
 		}
 	}
@@ -534,9 +538,7 @@ func (s *sending) decide(ctx context.Context, chunk ledger.Chunk, sent dhis2.Chu
 	if o.State == dhis2.Unknown {
 		s.unknown++
 	}
-	// Where DHIS2 answers, the trouble may be with this chunk, and the others go on; where it does not, it is away.
-	answered := o.Failure.Status == http.StatusOK || o.Failure.Status == http.StatusConflict || s.answers && o.State == dhis2.Unknown
-	if answered && s.unknown < hopeless && !answer.Split {
+	if s.isOfChunk(*o) && s.unknown < hopeless && !answer.Split {
 		return ended{after: goOn}
 	}
 	return ended{after: later}
@@ -547,6 +549,12 @@ func (s *sending) settle(chunk ledger.Chunk) ended {
 	s.unknown, s.moved = 0, true
 	s.done += chunk.Size + len(chunk.SetAside)
 	return ended{after: goOn}
+}
+
+// isOfChunk says of a failure that the trouble may be with this chunk, so that others go on: where DHIS2 answers. Where it does
+// not, it is away.
+func (s *sending) isOfChunk(o dhis2.Outcome) bool {
+	return o.Failure.Status == http.StatusOK || o.Failure.Status == http.StatusConflict || s.answers && o.State == dhis2.Unknown
 }
 
 func refusedText(o dhis2.Outcome) string {

@@ -50,11 +50,6 @@ func (s *Submitter) finish(ctx context.Context, id string, f *failure) error {
 	if err != nil {
 		return err
 	}
-	if f == nil && sub.Counts.Accepted == 0 && sub.Counts.Refused > 0 {
-		if f, err = s.locked(ctx, id); err != nil {
-			return err
-		}
-	}
 	var completed ledger.End
 	if sub.State == ledger.Completing {
 		if err := s.completed(ctx, sub, f, &completed); err != nil {
@@ -62,6 +57,11 @@ func (s *Submitter) finish(ctx context.Context, id string, f *failure) error {
 		}
 		if f != nil && f.reason != Stopped { // the values are through
 			f = nil
+		}
+	}
+	if f == nil && sub.Counts.Accepted == 0 && sub.Counts.Refused > 0 {
+		if f, err = s.locked(ctx, id); err != nil {
+			return err
 		}
 	}
 	end := endOf(sub.Counts, f)
