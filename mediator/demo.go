@@ -222,7 +222,7 @@ func (d *demo) refusedOrgUnits() []string {
 // submit runs the command that a person would type. How it ends is told by its output; only a fault ends the demo.
 func (d *demo) submit(server, set string, more ...string) error {
 	args := append([]string{"submit", "--data-set", set, "--period", d.period}, more...)
-	fmt.Fprintf(d.stdout, "\n$ mediator %s\n", strings.Join(args, " "))
+	fmt.Fprintf(d.stdout, "\n$ mediator %s   # %s\n", strings.Join(args, " "), server)
 	args = append(args, "--config", d.configs[server])
 	if d.command.Each {
 		args = append(args, "--each")

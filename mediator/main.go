@@ -69,7 +69,7 @@ func run(ctx context.Context, a *app, args []string) int {
 	exited := -1
 	parser, err := kong.New(&c,
 		kong.Name("mediator"),
-		kong.Description("Carries monthly totals from the Community Health Toolkit to DHIS2.\n\nExit codes: 0 all accepted, 1 fault of the mediator, 2 usage or configuration, 3 some values stayed behind, 4 nothing accepted, 5 CHT unavailable, 6 DHIS2 unavailable or an outcome unknown, 7 credentials refused, 130 stopped."),
+		kong.Description("Carries monthly totals from the Community Health Toolkit to DHIS2.\n\nExit codes: 0 all accepted, 1 fault of the mediator, 2 usage or configuration, 3 some values were refused or stayed behind, 4 nothing accepted, 5 CHT unavailable, 6 DHIS2 unavailable or an outcome unknown, 7 credentials refused, 130 stopped."),
 		kong.Writers(a.stdout, a.stderr),
 		kong.Exit(func(code int) { exited = code }),
 		kong.UsageOnError(),

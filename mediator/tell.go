@@ -100,7 +100,12 @@ func headline(r orchestration.Report) string {
 		}
 		return "unchanged: there was nothing to send"
 	case ledger.PartlyAccepted:
-		return fmt.Sprintf("partly accepted: %d of %d values arrived, all of %d org units and some of %d%s", r.Counts.Accepted, r.Counts.Fetched-r.Counts.Dropped, u.Accepted, u.PartlyAccepted, dry)
+		already := ""
+		if r.Counts.Unchanged > 0 {
+			already = fmt.Sprintf("; DHIS2 has %d others already", r.Counts.Unchanged)
+		}
+		return fmt.Sprintf("partly accepted: %d of %d values arrived, all of %d org units and some of %d%s%s",
+			r.Counts.Accepted, r.Counts.Fetched-r.Counts.Dropped-r.Counts.Unchanged, u.Accepted, u.PartlyAccepted, already, dry)
 	case ledger.Refused:
 		return "refused: nothing was accepted" + dry
 	case ledger.Cancelled:

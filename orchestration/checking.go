@@ -315,7 +315,7 @@ func (w *settlement) aside(id string, settled *mapping.Settled, d *difference) (
 		if err != nil {
 			return
 		}
-		if w.gaps.take(&c) {
+		if c.Code != editedCode && w.gaps.take(&c) { // a correction is told, whatever else is known
 			known++
 			return
 		}

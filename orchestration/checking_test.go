@@ -151,6 +151,53 @@ func TestAKnownGapIsNoNews(t *testing.T) {
 	}
 }
 
+func TestAKnownGapHidesNoCorrection(t *testing.T) {
+	l := newLateData(t, "2.43.1")
+	l.DataSets[0].Gaps = []Gap{{OrgUnit: l.ids["a"], Reason: "not yet open", Until: nine.AddDate(0, 1, 0)}}
+	l.says("a.x=3 b.x=7")
+	l.submit(t, t.Context())
+	l.edits(t, "a.x=9")
+	l.says("a.x=4 b.x=7")
+	r, _ := l.submit(t, t.Context())
+	if r.State != ledger.PartlyAccepted || codes(r) != "edited_in_dhis2:1" || r.Counts.Quarantined != 1 || l.holds() != "a.x=9 b.x=7" {
+		t.Errorf("%s %+v %s, DHIS2 holds %s", r.State, r.Counts, codes(r), l.holds())
+	}
+}
+
+func TestARepairAsksForApprovalsTogether(t *testing.T) {
+	l := newLateData(t, "2.43.1")
+	meta := &l.country.DHIS2
+	meta.DataApprovalLevels = []sandbox.DHIS2ApprovalLevel{{ID: "ApLevel0001", Name: "Facility", Level: 1, OrgUnitLevel: 1}}
+	meta.DataApprovalWorkflows = []sandbox.DHIS2ApprovalWorkflow{{ID: "WfApprove01", Name: "Monthly", PeriodType: "Monthly", DataApprovalLevels: []sandbox.DHIS2Ref{{ID: "ApLevel0001"}}}}
+	l.again("2.43.1", func(set *sandbox.DHIS2DataSet) { set.Workflow = &sandbox.DHIS2Ref{ID: "WfApprove01"} })
+	l.says("a.x=3 b.x=7 c.x=1")
+	l.submit(t, t.Context())
+	l.edits(t, "a.x=9 b.x=9 c.x=9")
+	asked := 0
+	l.around(func(r *http.Request) {
+		if r.URL.Path == "/api/dataApprovals/approvals" {
+			asked++
+		}
+	})
+	r, err := l.Submit(t.Context(), Request{DataSet: l.set, Period: "202609", CHT: "county", Mode: ledger.ModeRepair})
+	if err != nil || r.State != ledger.Accepted || l.holds() != "a.x=3 b.x=7 c.x=1" || asked != 1 {
+		t.Errorf("%v %s %q, DHIS2 holds %s, asked %d times", err, r.State, r.Error, l.holds(), asked)
+	}
+}
+
+func TestAPeriodTypeThatWasChangedIsSeenAtOnce(t *testing.T) {
+	l := newLateData(t, "2.43.1")
+	l.again("2.43.1", func(set *sandbox.DHIS2DataSet) { set.PeriodType = "Quarterly" })
+	l.says("a.x=3")
+	if r, _ := l.submit(t, t.Context()); r.State != ledger.Refused || codes(r) != "period_type:1" {
+		t.Fatalf("%s %s", r.State, codes(r))
+	}
+	l.again("2.43.1", func(set *sandbox.DHIS2DataSet) { set.PeriodType = "Monthly" })
+	if r, _ := l.submit(t, t.Context()); r.State != ledger.Accepted {
+		t.Errorf("%s %q", r.State, r.Error)
+	}
+}
+
 func TestAMonthOfWhichMuchMoreStaysBehindWaitsForAPerson(t *testing.T) {
 	l := newLateData(t, "2.43.1")
 	l.ids["q"] = "DeUnknown01"

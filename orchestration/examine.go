@@ -151,6 +151,19 @@ const (
 	certificateNow  = 7 * day
 )
 
+// first asks a server the first question, unless it is not to be asked now, and takes in how that went.
+func (r *examining) first(ctx context.Context, server string, ask func() error) error {
+	if err := r.Submitter.isDown(ctx, server); err != nil {
+		return err
+	}
+	err := ask()
+	if ctx.Err() == nil {
+		r.Submitter.contacted(server, err)
+		r.Submitter.noteDown(ctx, server, err)
+	}
+	return err
+}
+
 // way looks at the way to a server: what protects it, and the clock at its end.
 func (r *examining) way(p sheet, peer func() Peer) {
 	if peer == nil {

@@ -19,15 +19,10 @@ import (
 func (r *examining) examineSource(ctx context.Context, s Source) {
 	facts := r.sources[s.Name]
 	p := sheet{s.Name, chtAdmin, "", &facts.findings}
-	down := "CHT " + s.Name
-	err := r.Submitter.isDown(ctx, down)
-	if err == nil {
+	err := r.first(ctx, "CHT "+s.Name, func() (err error) {
 		facts.info, err = s.Client.Info(ctx)
-		if ctx.Err() == nil {
-			r.Submitter.contacted(down, err)
-			r.Submitter.noteDown(ctx, down, err)
-		}
-	}
+		return err
+	})
 	if err != nil {
 		p.red("connection", ReasonOf(err), err)
 		r.way(p, s.Peer)

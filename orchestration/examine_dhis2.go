@@ -24,15 +24,10 @@ const (
 func (r *examining) examineDestination(ctx context.Context, s Destination) {
 	facts := r.destinations[s.Name]
 	p := sheet{s.Name, dhis2Admin, "", &facts.findings}
-	down := "DHIS2 " + s.Name
-	err := r.Submitter.isDown(ctx, down)
-	if err == nil {
+	err := r.first(ctx, "DHIS2 "+s.Name, func() (err error) {
 		facts.server, err = s.Client.Server(ctx)
-		if ctx.Err() == nil {
-			r.Submitter.contacted(down, err)
-			r.Submitter.noteDown(ctx, down, err)
-		}
-	}
+		return err
+	})
 	if err != nil {
 		p.red("connection", ReasonOf(err), err)
 		r.way(p, s.Peer)

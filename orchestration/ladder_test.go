@@ -614,7 +614,11 @@ func TestAChunkOfWhichAllIsSetAsideIsSettledByWhoTakesOver(t *testing.T) {
 	for i, v := range values {
 		aside = append(aside, dhis2.Refusal{Index: i, DataValue: v, Code: "E8031", Reason: "Untimely", Remedy: "open it"})
 	}
-	if _, err := s.Ledger.RecordChunk(t.Context(), sub.ID, ledger.Chunk{Range: whole, SetAside: aside, Digest: "none"}); err != nil {
+	empty, err := s.Destinations["national"].Client.Pack(dhis2.Chunk{DataSet: ladderSet, Period: sub.Period})
+	if err == nil {
+		_, err = s.Ledger.RecordChunk(t.Context(), sub.ID, ledger.Chunk{Range: whole, SetAside: aside, Digest: empty.Digest})
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	report, err := s.Follow(t.Context(), sub.ID)

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -224,12 +226,15 @@ func (s *Submitter) prepareRepair(ctx context.Context, p *Plan, m *metadata, c *
 	if err := s.readTheirs(ctx, m, w, nil); err != nil {
 		return err
 	}
+	accepted, err := s.footprint(ctx, p)
+	if err != nil {
+		return err
+	}
 	if p.visit != nil {
-		accepted, err := s.footprint(ctx, p)
-		if err != nil {
-			return err
-		}
 		c.elements = accepted.columns
+	}
+	if err := k.look(ctx, slices.Sorted(maps.Keys(accepted.orgUnits))); err != nil {
+		return err
 	}
 	return w.settle(ctx, nil)
 }
