@@ -130,6 +130,10 @@ func (l *ladder) smaller(sent *answered) {
 		l.to, l.known = l.middle(l.to), l.from
 		return
 	}
+	if sent.chunk.Tried { // an earlier request may have stored it
+		l.putOff(sent, sent.answer.Failure)
+		return
+	}
 	places := l.places(l.from, l.to)
 	sent.answer.Outcome = sent.answer.Final(l.chunk(l.at(places)))
 	l.giveUp(sent, places)
@@ -155,7 +159,7 @@ func (l *ladder) lower(ctx context.Context, sent *answered) {
 		l.note(sent, nil, "in halves")
 		l.known, l.to, l.repeats = l.to, l.middle(l.to), 0
 	case len(found) == 0 && l.mute != nil && sent.chunk.Attempts < hopeless:
-		l.putOff(sent)
+		l.putOff(sent, l.mute)
 	case len(found) == 0 || len(l.places(l.from, l.to)) == 0:
 		l.giveUp(sent, places)
 	default:
@@ -406,12 +410,12 @@ func (l *ladder) giveUp(sent *answered, places []int) {
 	l.known = l.from
 }
 
-// putOff lets an attempt stand as one that came to nothing, as DHIS2 does not tell now what is at fault. The others go on.
-func (l *ladder) putOff(sent *answered) {
-	sent.answer.Outcome = dhis2.Outcome{State: dhis2.Unsent, Failure: l.mute}.After(sent.chunk.Tried)
+// putOff lets an attempt stand as one that came to nothing now, and says why. The others go on.
+func (l *ladder) putOff(sent *answered, why *dhis2.Error) {
+	sent.answer.Outcome = dhis2.Outcome{State: dhis2.Unsent, Failure: why}.After(sent.chunk.Tried)
 	sent.answer.Split = false
 	l.open++
-	l.last = l.mute
+	l.last = why
 	sent.end = ended{after: goOn}
 	l.known = l.from
 }

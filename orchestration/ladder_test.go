@@ -723,3 +723,18 @@ func TestARefusalIsNoSignOfOverload(t *testing.T) {
 		t.Errorf("requests have %d values from then on", size)
 	}
 }
+
+func TestWhatMayBeThereIsNotToldAsRefusedForItsSize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSteps()
+		s.shut(0)
+		s.values = s.values[:2*ladderElements]
+		s.start(t, "2.43.1", 128)
+		// The first answers are lost, then one names the closed org unit, and then a proxy finds the rest too large.
+		s.dhis2.Fail(sandbox.Fault{Kind: sandbox.ResetAfter, Method: http.MethodPost, Times: 4}, sandbox.Fault{Kind: sandbox.TooLarge, Method: http.MethodPost, Skip: 1})
+		report, _ := s.submit(t, t.Context())
+		if c := report.Counts; c.Refused != 0 || c.Unknown != 2*ladderElements { // what is set aside counts when its chunk is answered
+			t.Errorf("%s %q %+v", report.State, report.Error, report.Counts)
+		}
+	})
+}
