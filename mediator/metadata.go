@@ -135,7 +135,7 @@ func (a *app) failed(err error) error {
 
 func (c metadataCommand) read(ctx context.Context, s *orchestration.Submitter, set orchestration.DataSet) (m metadata, err error) {
 	client := s.Destinations[set.DHIS2].Client
-	facts := validation.Facts{OrgUnits: map[string]dhis2.OrgUnit{}, Approvals: map[validation.Approval]string{}}
+	facts := validation.Facts{OrgUnits: &dhis2.OrgUnits{}, Approvals: map[validation.Approval]string{}}
 	if facts.Server, err = client.Server(ctx); err != nil {
 		return m, err
 	}
@@ -147,7 +147,7 @@ func (c metadataCommand) read(ctx context.Context, s *orchestration.Submitter, s
 		return m, err
 	}
 	facts.Set = &found
-	if err := client.OrgUnits(ctx, found.ID, func(o dhis2.OrgUnit) { facts.OrgUnits[o.ID] = o }); err != nil {
+	if err := client.OrgUnits(ctx, found.ID, facts.OrgUnits.Add); err != nil {
 		return m, err
 	}
 	m = describe(set, &facts)
@@ -160,9 +160,9 @@ func (c metadataCommand) read(ctx context.Context, s *orchestration.Submitter, s
 	}
 	checks := validation.New(facts)
 	m.Issues = append(m.Issues, checks.Issues()...)
-	m.OrgUnits = orgUnitCounts{Assigned: len(facts.OrgUnits), Refused: map[string]int{}}
-	for _, id := range slices.Sorted(maps.Keys(facts.OrgUnits)) {
-		o := facts.OrgUnits[id]
+	m.OrgUnits = orgUnitCounts{Assigned: facts.OrgUnits.Len(), Refused: map[string]int{}}
+	for _, id := range facts.OrgUnits.IDs() {
+		o, _ := facts.OrgUnits.Get(id)
 		one := orgUnit{ID: o.ID, Code: o.Code, Name: o.Name, Opens: day10(o.Opens), Closes: day10(o.Closes)}
 		if one.Opens <= m.Today && (one.Closes == "" || m.Today <= one.Closes) {
 			m.OrgUnits.OpenToday++
@@ -206,7 +206,7 @@ func askWhatIsOpen(ctx context.Context, client *dhis2.Client, facts *validation.
 	if set.Workflow == "" {
 		return nil
 	}
-	of := dhis2.Approvable{Workflow: set.Workflow, Period: facts.Period, OrgUnits: slices.Sorted(maps.Keys(facts.OrgUnits)), AttributeOptionCombos: set.AttributeOptionCombos}
+	of := dhis2.Approvable{Workflow: set.Workflow, Period: facts.Period, OrgUnits: facts.OrgUnits.IDs(), AttributeOptionCombos: set.AttributeOptionCombos}
 	return client.Approvals(ctx, of, func(state dhis2.ApprovalState) {
 		facts.Approvals[validation.Approval{OrgUnit: state.OrgUnit, AttributeOptionCombo: state.AttributeOptionCombo}] = state.State
 	})

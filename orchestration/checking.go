@@ -113,7 +113,7 @@ func (k *checking) isFresh() bool { return k.meta == k.plan.lately }
 func (k *checking) take(m *metadata) {
 	k.meta, k.asked = m, map[string]bool{}
 	k.facts = validation.Facts{
-		Server: k.plan.server, User: m.user, Set: &m.set, Period: k.plan.period, OrgUnits: m.orgUnits, Others: map[string]dhis2.OrgUnit{},
+		Server: k.plan.server, User: m.user, Set: &m.set, Period: k.plan.period, OrgUnits: &m.orgUnits, Others: map[string]dhis2.OrgUnit{},
 		Approvals: map[validation.Approval]string{},
 	}
 	k.Checks = validation.New(k.facts)
@@ -152,16 +152,16 @@ func (k *checking) look(ctx context.Context, orgUnits []string) error {
 	}
 	var strange, approvable []string
 	for _, id := range orgUnits {
-		_, assigned := k.facts.OrgUnits[id]
+		assigned := k.facts.OrgUnits.Has(id)
 		switch {
 		case k.asked[id]:
-			continue
 		case !assigned && dhis2.IsUID(id):
 			strange = append(strange, id)
+			k.asked[id] = true
 		case assigned && k.meta.set.Workflow != "":
 			approvable = append(approvable, id)
+			k.asked[id] = true
 		}
-		k.asked[id] = true
 	}
 	if len(strange) > 0 {
 		err := k.ask(ctx, func() error {

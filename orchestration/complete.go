@@ -240,9 +240,8 @@ func unfit(r ledger.Registration, s registry) string {
 	for _, id := range set.AttributeOptionCombos {
 		known = known || id == r.AttributeOptionCombo
 	}
-	_, assigned := s.orgUnits[r.OrgUnit]
 	switch {
-	case !assigned:
+	case !s.orgUnits.Has(r.OrgUnit):
 		return "data set " + set.ID + " is not assigned to the org unit in DHIS2"
 	case !known && r.AttributeOptionCombo == "":
 		return "data set " + set.ID + " needs an attribute option combo"

@@ -483,7 +483,9 @@ func TestAttributeOptionCombosAreThoseOfTheDataSet(t *testing.T) {
 		{projects, ledger.Registration{OrgUnit: "a", AttributeOptionCombo: "q"}, ""},
 		{projects, ledger.Registration{OrgUnit: "a"}, "needs an attribute option combo"},
 	} {
-		if got := unfit(test.unit, registry{metadata: &metadata{set: test.set, orgUnits: map[string]dhis2.OrgUnit{"a": {}}}}); (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
+		m := &metadata{set: test.set}
+		m.orgUnits.Add(dhis2.OrgUnit{ID: "a"})
+		if got := unfit(test.unit, registry{metadata: m}); (got == "") != (test.want == "") || !strings.Contains(got, test.want) {
 			t.Errorf("%+v: %q, want %q", test.unit, got, test.want)
 		}
 	}

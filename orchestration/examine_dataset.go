@@ -33,13 +33,13 @@ func (r *examining) destinationSet(ctx context.Context, p sheet, s Destination, 
 	p.green("", fmt.Sprintf("%s, %s, %s", found.Name, found.PeriodType, writable))
 	setRights(p, set, found)
 	setPeriods(p, set, found, r.destinations[s.Name].server)
-	units := map[string]dhis2.OrgUnit{}
-	err = s.Client.OrgUnits(ctx, found.ID, func(o dhis2.OrgUnit) { units[o.ID] = o })
+	units := &dhis2.OrgUnits{}
+	err = s.Client.OrgUnits(ctx, found.ID, units.Add)
 	switch {
 	case err != nil:
 		p.red("org units", ReasonOf(err), err)
 		units = nil
-	case len(units) == 0:
+	case units.Len() == 0:
 		p.red("org units", NothingAccepted, faulty("assign the data set to the org units of the CHT's places, in DHIS2's maintenance app", "the data set is assigned to no org unit"))
 	}
 	for _, name := range set.CHT {
@@ -156,7 +156,7 @@ type beside struct {
 	user   *dhis2.User
 	period dhis2.Period
 	// units are the org units that the set is assigned to; nil where nobody knows them.
-	units map[string]dhis2.OrgUnit
+	units *dhis2.OrgUnits
 }
 
 // checks are those that each value passes before it is sent. Others are org units that there are, beside the set's own.
@@ -310,7 +310,7 @@ func (r *examining) orgUnits(ctx context.Context, b beside, s Destination, place
 	wanted := b.wanted(places)
 	var missing []string
 	for _, id := range wanted {
-		if _, assigned := b.units[id]; !assigned {
+		if !b.units.Has(id) {
 			missing = append(missing, id)
 		}
 	}
@@ -363,7 +363,8 @@ func (b beside) nested(wanted []string) {
 	}
 	var below []string
 	for _, id := range wanted {
-		above := strings.Split(strings.Trim(b.units[id].Path, "/"), "/")
+		unit, _ := b.units.Get(id)
+		above := strings.Split(strings.Trim(unit.Path, "/"), "/")
 		if slices.ContainsFunc(above[:max(0, len(above)-1)], func(one string) bool { return sent[one] }) {
 			below = append(below, id)
 		}
@@ -417,15 +418,16 @@ func (r *examining) unreported(b beside) {
 		}
 	}
 	var absent []string
-	for _, id := range slices.Sorted(maps.Keys(b.units)) {
-		if closes := b.units[id].Closes; !given[id] && (closes == "" || closes >= r.now.Format(time.DateOnly)) {
+	for _, id := range b.units.IDs() {
+		unit, _ := b.units.Get(id)
+		if closes := unit.Closes; !given[id] && (closes == "" || closes >= r.now.Format(time.DateOnly)) {
 			absent = append(absent, id)
 		}
 	}
-	text := fmt.Sprintf("%d of %d that the data set is assigned to are on no place of a CHT: %s", len(absent), len(b.units), firstOf(absent))
+	text := fmt.Sprintf("%d of %d that the data set is assigned to are on no place of a CHT: %s", len(absent), b.units.Len(), firstOf(absent))
 	switch {
 	case len(absent) == 0:
-	case len(absent)*fewAbsent > len(b.units):
+	case len(absent)*fewAbsent > b.units.Len():
 		b.green("org units", text+"; so many are filled in in another way")
 	default:
 		b.amber("org units", text, "set dhis.orgUnit on their places, unless they report in another way").Who = chtAdmin

@@ -10,7 +10,7 @@ import (
 
 // rules finds ids in the configuration of a data set that neither side knows, as after a slip of the pen: such a rule does
 // nothing, and nobody is told.
-func (r *examining) rules(p sheet, set DataSet, units map[string]dhis2.OrgUnit) {
+func (r *examining) rules(p sheet, set DataSet, units *dhis2.OrgUnits) {
 	places, elements, combos := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, name := range set.CHT {
 		facts := r.sources[name]
@@ -26,7 +26,8 @@ func (r *examining) rules(p sheet, set DataSet, units map[string]dhis2.OrgUnit) 
 		}
 	}
 	above := map[string]bool{}
-	for _, unit := range units {
+	for _, id := range units.IDs() {
+		unit, _ := units.Get(id)
 		for _, id := range strings.Split(unit.Path, "/") {
 			above[id] = true
 		}

@@ -200,7 +200,7 @@ func (s *Submitter) roots(ctx context.Context, p *Plan, m *metadata, ours []stri
 	var common []string
 	found := 0
 	for id := range wanted {
-		o, assigned := m.orgUnits[id]
+		o, assigned := m.orgUnits.Get(id)
 		if !assigned {
 			return roots, nil
 		}

@@ -12,8 +12,8 @@ import (
 // metadata is what DHIS2 knows of a data set, as it was read.
 type metadata struct {
 	set dhis2.DataSet
-	// orgUnits are those that the set is assigned to, by id.
-	orgUnits map[string]dhis2.OrgUnit
+	// orgUnits are those that the set is assigned to.
+	orgUnits dhis2.OrgUnits
 	user     dhis2.User
 	// readAt is when it was read, keep for how long it is good.
 	readAt time.Time
@@ -46,7 +46,7 @@ func (s *Submitter) metadata(ctx context.Context, who parties, calls *evidence) 
 // readMetadata asks DHIS2 anew.
 func (s *Submitter) readMetadata(ctx context.Context, who parties, calls *evidence) (m *metadata, err error) {
 	name, client := "DHIS2 "+who.to.Name, who.to.Client
-	m = &metadata{readAt: s.now(), keep: cmp.Or(who.to.MetadataAge, usualMetadataAge), orgUnits: map[string]dhis2.OrgUnit{}}
+	m = &metadata{readAt: s.now(), keep: cmp.Or(who.to.MetadataAge, usualMetadataAge)}
 	if m.set, err = s.ReadDataSet(calls.call(ctx, "Read data set "+who.set.ID+" from "+name), who.set); err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func (s *Submitter) readMetadata(ctx context.Context, who parties, calls *eviden
 	if !who.set.needsOrgUnits() {
 		return m, nil
 	}
-	err = client.OrgUnits(calls.call(ctx, "Read the org units of data set "+who.set.ID), m.set.ID, func(o dhis2.OrgUnit) { m.orgUnits[o.ID] = o })
+	err = client.OrgUnits(calls.call(ctx, "Read the org units of data set "+who.set.ID), m.set.ID, m.orgUnits.Add)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,8 @@ func (m *metadata) live(p *Plan) map[string]bool {
 		return nil
 	}
 	live := map[string]bool{}
-	for id, o := range m.orgUnits {
+	for _, id := range m.orgUnits.IDs() {
+		o, _ := m.orgUnits.Get(id)
 		live[id] = isLive(p.set.Compare.LiveFrom, o.Path, p.period)
 	}
 	return live

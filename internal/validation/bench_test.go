@@ -58,7 +58,7 @@ func benchFacts(b *testing.B, dialect dhis2.Dialect, count int) (Facts, []string
 	f.Approvals = map[Approval]string{}
 	for i := range units {
 		units[i] = fmt.Sprintf("Ou%09d", i)
-		f.OrgUnits[units[i]] = dhis2.OrgUnit{ID: units[i], Path: "/OuCountry01/" + units[i], Opens: "2000-01-01T00:00:00.000", Closes: "2050-01-01T00:00:00.000"}
+		f.OrgUnits.Add(dhis2.OrgUnit{ID: units[i], Path: "/OuCountry01/" + units[i], Opens: "2000-01-01T00:00:00.000", Closes: "2050-01-01T00:00:00.000"})
 		f.Approvals[Approval{units[i], ""}] = "UNAPPROVED_READY"
 	}
 	f.Approvals[Approval{"OuElsewhere", ""}] = "APPROVED_HERE"

@@ -308,7 +308,7 @@ func (w *world) facts(r recording, server dhis2.Server) *Facts {
 	if err != nil || set == nil || refusesForm || strings.Contains(r.Request.Path, "atomic") || strings.Contains(r.Request.Path, "DELETE") {
 		return nil
 	}
-	f := &Facts{Server: server, Set: set, Period: period, OrgUnits: map[string]dhis2.OrgUnit{}, Others: map[string]dhis2.OrgUnit{}}
+	f := &Facts{Server: server, Set: set, Period: period, OrgUnits: assigned(), Others: map[string]dhis2.OrgUnit{}}
 	f.User.Username, f.User.Authorities = "cht_integration", []string{"F_DATAVALUE_ADD"}
 	if r.Response.Status == 403 {
 		f.User.Authorities = []string{"F_SQLVIEW_EXTERNAL"}
@@ -319,7 +319,8 @@ func (w *world) facts(r recording, server dhis2.Server) *Facts {
 	}{"OuCountry01", "/OuCountry01"})
 	for id, unit := range w.units {
 		if slices.Contains(w.assigned[set.ID], id) {
-			f.OrgUnits[id] = unit
+			unit.ID = id
+			f.OrgUnits.Add(unit)
 		} else {
 			f.Others[id] = unit
 		}

@@ -168,7 +168,7 @@ func (s *server) facts(t *testing.T, c madeUpCell) Facts {
 		}
 	}
 	ctx := t.Context()
-	f := Facts{Period: month(t, c.period), OrgUnits: map[string]dhis2.OrgUnit{}, Others: map[string]dhis2.OrgUnit{}, Approvals: map[Approval]string{}}
+	f := Facts{Period: month(t, c.period), OrgUnits: assigned(), Others: map[string]dhis2.OrgUnit{}, Approvals: map[Approval]string{}}
 	var err error
 	f.Server, err = s.client.Server(ctx)
 	must(err)
@@ -177,7 +177,7 @@ func (s *server) facts(t *testing.T, c madeUpCell) Facts {
 	set, err := s.client.DataSet(ctx, c.set)
 	must(err)
 	f.Set = &set
-	must(s.client.OrgUnits(ctx, c.set, func(u dhis2.OrgUnit) { f.OrgUnits[u.ID] = u }))
+	must(s.client.OrgUnits(ctx, c.set, f.OrgUnits.Add))
 	must(s.client.OrgUnitsByID(ctx, []string{"OuUnassig01", "OuUnknown01"}, func(u dhis2.OrgUnit) { f.Others[u.ID] = u }))
 	f.Exceptions, err = s.client.LockExceptions(ctx, c.set, f.Period)
 	must(err)

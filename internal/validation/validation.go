@@ -21,8 +21,8 @@ type Facts struct {
 	User   dhis2.User
 	Set    *dhis2.DataSet
 	Period dhis2.Period
-	// OrgUnits are the org units that the set is assigned to, by id.
-	OrgUnits map[string]dhis2.OrgUnit
+	// OrgUnits are the org units that the set is assigned to.
+	OrgUnits *dhis2.OrgUnits
 	// Others are org units that it is not assigned to and that exist, by id. One in neither is unknown.
 	Others map[string]dhis2.OrgUnit
 	// Exceptions are the org units for which an expired period is open all the same.
@@ -156,7 +156,7 @@ func (c *Checks) Issues() []issue.Issue {
 	block(len(f.User.OrgUnits) == 0 && !c.passesAccess(), captureOrgUnitMissing, f.User.Username)
 	block(!f.Period.IsZero() && f.Period.Type() != set.PeriodType, periodType, f.Period, f.Period.Type(), set.ID, set.PeriodType)
 	block(len(set.Elements) == 0, dataSetEmpty, set.ID)
-	block(len(f.OrgUnits) == 0, dataSetNotAssigned, set.ID)
+	block(f.OrgUnits.Len() == 0, dataSetNotAssigned, set.ID)
 	if len(set.InputPeriods) > 0 && InvertsInputPeriods(f.Server.Version) {
 		found = append(found, inputPeriodsInverted.issue(issue.Note, 1, f.Server.Version, set.ID))
 	}
@@ -165,7 +165,7 @@ func (c *Checks) Issues() []issue.Issue {
 
 // OrgUnit says why nothing of an org unit can be sent; nil is that something can.
 func (c *Checks) OrgUnit(id string) *Finding {
-	unit, assigned := c.facts.OrgUnits[id]
+	unit, assigned := c.facts.OrgUnits.Get(id)
 	if !assigned {
 		other, exists := c.facts.Others[id]
 		if !exists {

@@ -58,11 +58,20 @@ func goodFacts(t testing.TB, dialect dhis2.Dialect) Facts {
 	f := Facts{
 		Server: dhis2.Server{Version: string(dialect) + ".5", Dialect: dialect, Date: "2026-11-05T09:00:00.000", TimeZone: "Africa/Nairobi"},
 		Set:    set, Period: month(t, "202610"),
-		OrgUnits: map[string]dhis2.OrgUnit{"OuClinic001": {ID: "OuClinic001", Name: "Clinic", Path: "/OuCountry01/OuClinic001", Opens: "2000-01-01T00:00:00.000"}},
+		OrgUnits: assigned(dhis2.OrgUnit{ID: "OuClinic001", Name: "Clinic", Path: "/OuCountry01/OuClinic001", Opens: "2000-01-01T00:00:00.000"}),
 	}
 	f.User.Username, f.User.Authorities = "mediator", []string{"F_DATAVALUE_ADD"}
 	capture(&f, "/OuCountry01")
 	return f
+}
+
+// assigned are org units that a data set is assigned to.
+func assigned(list ...dhis2.OrgUnit) *dhis2.OrgUnits {
+	var units dhis2.OrgUnits
+	for _, o := range list {
+		units.Add(o)
+	}
+	return &units
 }
 
 // capture makes an org unit the account's only one.
@@ -160,7 +169,8 @@ func TestIssuesOfTheWhole(t *testing.T) {
 func TestOrgUnits(t *testing.T) {
 	with := func(u dhis2.OrgUnit) func(*Facts) {
 		return func(f *Facts) {
-			f.OrgUnits["OuClinic001"] = u
+			u.ID = "OuClinic001"
+			f.OrgUnits = assigned(u)
 		}
 	}
 	for _, test := range []struct {
@@ -168,9 +178,9 @@ func TestOrgUnits(t *testing.T) {
 		change       func(*Facts)
 		legacy, then string
 	}{
-		{"unknown", func(f *Facts) { delete(f.OrgUnits, "OuClinic001") }, "org_unit_unknown", "org_unit_unknown"},
-		{"known by other letters only", func(f *Facts) { f.OrgUnits = map[string]dhis2.OrgUnit{"OuCLINIC001": {}} }, "org_unit_unknown", "org_unit_unknown"},
-		{"not assigned", func(f *Facts) { f.Others, f.OrgUnits = f.OrgUnits, nil }, "org_unit_not_assigned", "org_unit_not_assigned"},
+		{"unknown", func(f *Facts) { f.OrgUnits = assigned() }, "org_unit_unknown", "org_unit_unknown"},
+		{"known by other letters only", func(f *Facts) { f.OrgUnits = assigned(dhis2.OrgUnit{ID: "OuCLINIC001"}) }, "org_unit_unknown", "org_unit_unknown"},
+		{"not assigned", func(f *Facts) { f.Others, f.OrgUnits = map[string]dhis2.OrgUnit{"OuClinic001": {}}, nil }, "org_unit_not_assigned", "org_unit_not_assigned"},
 		{"outside", func(f *Facts) { capture(f, "/OuElsewhere") }, "org_unit_outside_hierarchy", "org_unit_outside_hierarchy"},
 		{"outside, with all rights", func(f *Facts) { capture(f, "/OuElsewhere"); f.User.Authorities = []string{"ALL"} }, "org_unit_outside_hierarchy", ""},
 		{"outside by one letter", func(f *Facts) { capture(f, "/OuCountry0") }, "org_unit_outside_hierarchy", "org_unit_outside_hierarchy"},
@@ -184,7 +194,7 @@ func TestOrgUnits(t *testing.T) {
 		{"closes in another zone's evening", with(dhis2.OrgUnit{Closes: "2026-09-30T21:00:00.000Z"}), "", ""},
 		{"dates that nobody can read", with(dhis2.OrgUnit{Opens: "tomorrow", Closes: "31/12/1999"}), "", ""},
 		{"no period", func(f *Facts) {
-			f.Period, f.OrgUnits["OuClinic001"] = dhis2.Period{}, dhis2.OrgUnit{Closes: "1999-12-31"}
+			f.Period, f.OrgUnits = dhis2.Period{}, assigned(dhis2.OrgUnit{ID: "OuClinic001", Closes: "1999-12-31"})
 		}, "", ""},
 	} {
 		for dialect, want := range map[dhis2.Dialect]string{dhis2.Legacy: test.legacy, dhis2.SetBased: test.then} {
