@@ -81,8 +81,11 @@ type checking struct {
 // checking makes ready what is known of a plan's data set and period. The error is a check that lets nothing go.
 func (s *Submitter) checking(ctx context.Context, p *Plan, m *metadata) (*checking, error) {
 	k := &checking{submitter: s, plan: p}
-	if p.set.Unchecked || p.visit != nil { // who only looks sends nothing
+	switch {
+	case p.visit != nil: // who only looks sends nothing
 		return k, nil
+	case p.set.Unchecked:
+		return k, s.writable(ctx, p, m)
 	}
 	k.take(m)
 	if k.blocking() && !k.isFresh() {
@@ -100,6 +103,23 @@ func (s *Submitter) checking(ctx context.Context, p *Plan, m *metadata) (*checki
 		}
 	}
 	return k, blocking
+}
+
+// writable makes sure of what no value has to be tried for, where nothing else is checked.
+func (s *Submitter) writable(ctx context.Context, p *Plan, m *metadata) error {
+	if !m.set.CanWrite && m != p.lately { // it may have been shared since
+		err := p.patience.with(ctx, "DHIS2", func() (err error) {
+			m, err = s.readMetadata(ctx, p.parties, p.evidence)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if m.set.CanWrite {
+		return nil
+	}
+	return blocked("data_set_not_writable", "share the data set with the account (capture data) in DHIS2", "the account may not write data of data set %s", p.set.ID)
 }
 
 func (k *checking) blocking() bool {

@@ -320,6 +320,20 @@ func TestWhatBlocksSendsNothingAndNamesItself(t *testing.T) {
 	}
 }
 
+func TestWithoutChecksADataSetThatIsNotSharedSendsNothingUntilItIs(t *testing.T) {
+	l := newLateData(t, "2.43.1")
+	l.DataSets[0].Unchecked = true
+	l.again("2.43.1", func(set *sandbox.DHIS2DataSet) { set.Sharing.Public = "r-r-----" })
+	l.says("a.x=3")
+	if r, _ := l.submit(t, t.Context()); r.State != ledger.Refused || codes(r) != "data_set_not_writable:1" || len(l.dhis2.Imports()) > 0 {
+		t.Errorf("%s %s, %d imports", r.State, codes(r), len(l.dhis2.Imports()))
+	}
+	l.again("2.43.1", func(set *sandbox.DHIS2DataSet) { set.Sharing.Public = "" })
+	if r, _ := l.submit(t, t.Context()); r.State != ledger.Accepted {
+		t.Errorf("shared: %s %q", r.State, r.Error)
+	}
+}
+
 func TestMetadataMayChangeBetweenTheCheckAndTheImport(t *testing.T) {
 	for name, change := range map[string]func(l *lateData){
 		"an assignment is taken back": func(l *lateData) { l.dhis2.WithdrawDataSet(l.set, l.ids["b"]) },
