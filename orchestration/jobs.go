@@ -159,6 +159,8 @@ type Engine struct {
 	// busy are the submissions under way, working the jobs.
 	busy    map[string]bool
 	working map[int64]bool
+	// waits are the submissions under way of which a job that came meanwhile looks again.
+	waits map[string]bool
 	// faults are the steps that fail although no server does, by submission.
 	faults map[string]fault
 	// suspects are jobs that were called running and were not, the last time that somebody looked.
@@ -179,7 +181,7 @@ const (
 
 // NewEngine makes an engine. The ledger's worker role must have been taken.
 func NewEngine(s *Submitter) (*Engine, error) {
-	e := &Engine{submitter: s, busy: map[string]bool{}, working: map[int64]bool{}, faults: map[string]fault{}}
+	e := &Engine{submitter: s, busy: map[string]bool{}, working: map[int64]bool{}, waits: map[string]bool{}, faults: map[string]fault{}}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, worker[prepareJob]{engine: e, id: func(j prepareJob) string { return j.Submission }})
 	river.AddWorker(workers, worker[sendJob]{engine: e, id: func(j sendJob) string { return j.Submission }})
@@ -294,6 +296,9 @@ const (
 
 func (e *Engine) work(ctx context.Context, job *rivertype.JobRow, id string) error {
 	if !e.take(job.ID, id) {
+		if job.Kind != concludeStep && e.another(id) {
+			return nil
+		}
 		return river.JobSnooze(shortly)
 	}
 	defer e.give(job.ID, id)
@@ -301,6 +306,7 @@ func (e *Engine) work(ctx context.Context, job *rivertype.JobRow, id string) err
 	var err error
 	if job.Kind != concludeStep {
 		err = e.submitter.jobs.alone(ctx, e.submitter.Ledger, id)
+		e.forgetOthers(id)
 	}
 	if err == nil {
 		p, err = e.step(ctx, id, job.Kind)
@@ -414,9 +420,26 @@ func (e *Engine) take(job int64, id string) bool {
 	return true
 }
 
+// another says whether a job that came before looks again at a submission under way, which is enough. Where many waited
+// in turn, each turn would only end one of them.
+func (e *Engine) another(id string) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	known := e.waits[id]
+	e.waits[id] = true
+	return known
+}
+
+func (e *Engine) forgetOthers(id string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.waits, id)
+}
+
 func (e *Engine) give(job int64, id string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	delete(e.waits, id)
 	delete(e.busy, id)
 	delete(e.working, job)
 }

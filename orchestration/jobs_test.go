@@ -50,6 +50,42 @@ func TestRequestsThatJoinASubmissionThatWaitsDoNotMultiplyIt(t *testing.T) {
 	}
 }
 
+// TestOneJobLooksAgainAtASubmissionUnderWay lets many jobs meet one that is under way, at one moment and at the next.
+func TestOneJobLooksAgainAtASubmissionUnderWay(t *testing.T) {
+	b := newBench(t, "2.43.1")
+	e, err := NewEngine(b.Submitter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := b.begin(t).ID
+	meet := func() (again int) {
+		for job := int64(2); job < 22; job++ {
+			var snooze *river.JobSnoozeError
+			switch err := e.work(t.Context(), &rivertype.JobRow{ID: job, Kind: prepareStep}, id); {
+			case errors.As(err, &snooze) && snooze.Duration == shortly:
+				again++
+			case err != nil:
+				t.Fatal(err)
+			}
+		}
+		return again
+	}
+	if !e.take(1, id) {
+		t.Fatal("nothing is under way, and it cannot be taken")
+	}
+	if again := meet(); again != 1 {
+		t.Errorf("%d jobs look again, want 1", again)
+	}
+	e.forgetOthers(id) // as the one under way may have removed it
+	if again := meet(); again != 1 {
+		t.Errorf("%d jobs look again after the first one was removed, want 1", again)
+	}
+	if err := e.work(t.Context(), &rivertype.JobRow{ID: 99, Kind: concludeStep}, id); err == nil {
+		t.Error("a job that tells the end is gone")
+	}
+	e.give(1, id)
+}
+
 // TestAFaultThatStaysIsToldOnceAndEndsWithTheWindow lets the steps panic, which is a bug, and the letters of an end fail.
 func TestAFaultThatStaysIsToldOnceAndEndsWithTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -59,7 +95,7 @@ func TestAFaultThatStaysIsToldOnceAndEndsWithTheWindow(t *testing.T) {
 		b.Log = logrus.NewEntry(log)
 		b.Watch = func(Progress) { panic("oh") }
 		b.Told = func(context.Context, Conclusion) ([]ledger.Letter, error) { return nil, errors.New("oh dear") }
-		e := &Engine{submitter: b.Submitter, busy: map[string]bool{}, working: map[int64]bool{}, faults: map[string]fault{}}
+		e := &Engine{submitter: b.Submitter, busy: map[string]bool{}, working: map[int64]bool{}, waits: map[string]bool{}, faults: map[string]fault{}}
 		began, id := *clock, b.begin(t).ID
 		work := func(kind string, end time.Time) (pauses []time.Duration) {
 			for clock.Before(end) {
