@@ -1,0 +1,109 @@
+// Package target adds up what the target documents of a CHT say, by org unit: what the CHT's export computes, without its faults.
+//
+// It is pure: it touches no network, no file and no clock. What it is told are places, owners and documents; what it gives are the
+// values of an export, in the form in which package cht gives them, and everything that a person has to know of how they came about.
+// Contacts and documents are known by keyed hashes only, as their ids name people.
+package target
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+)
+
+// ID is the keyed hash of the id of a contact or a document.
+type ID [16]byte
+
+// Key makes the hashes. One store has one key for good.
+type Key []byte
+
+// Of gives the hash of an id.
+func (k Key) Of(id string) ID {
+	mac := hmac.New(sha256.New, k)
+	_, _ = mac.Write([]byte(id))
+	return ID(mac.Sum(nil))
+}
+
+// Measure is the number of a target that counts.
+type Measure int
+
+// The measures.
+const (
+	// Total is what the CHT's own export sends: the count, and the denominator of a percent target.
+	Total Measure = iota
+	// Pass is what phones show: the count, and the numerator of a percent target.
+	Pass
+	// Percent is computed after summing, 100 × pass ÷ total, rounded to a whole number as the CHT does; without a total there is none.
+	Percent
+)
+
+// Item lets a target add to a cell, under the ids of the CHT. Items of one cell add up, and have one measure.
+type Item struct {
+	Target                                                 string
+	Measure                                                Measure
+	DataElement, CategoryOptionCombo, AttributeOptionCombo string
+}
+
+// Duplicates says what counts where one owner has several documents of a month.
+type Duplicates int
+
+// The ways.
+const (
+	// Latest takes the document that changed last, the one with the larger sum of totals where two changed on one day.
+	Latest Duplicates = iota
+	// Sum adds them up, as the CHT's export does.
+	Sum
+	// Largest takes the document whose totals have the largest sum. A whole document is taken, never parts of two.
+	Largest
+)
+
+// Rules are what a data set's configuration asks for. The zero Rules of some items give what the export would, with duplicates told
+// apart.
+type Rules struct {
+	Items []Item
+	// Lowest lets a document count for the nearest place above its owner that carries an org unit of the data set, the owner
+	// included. Level, a contact type, lets it count for the nearest place of that type. Without either it counts for the owner and
+	// all places above, as in the export.
+	Lowest bool
+	Level  string
+	// Duplicates is for owners with several documents.
+	Duplicates Duplicates
+	// ExcludeTypes are the contact types of owners whose documents do not count, such as supervisors.
+	ExcludeTypes []string
+}
+
+// Place is a contact that carries org units.
+type Place struct {
+	ID       ID
+	Type     string
+	OrgUnits []OrgUnit
+}
+
+// OrgUnit is one that a place carries; without a data set it is valid for all.
+type OrgUnit struct{ ID, DataSet string }
+
+// Owner is a contact that documents belong to.
+type Owner struct {
+	ID ID
+	// Gone says that the contact was deleted or is not known; nothing else of it is known then.
+	Gone bool
+	Type string
+	// Parents are the contacts above it, the nearest first. With the owner itself they say where its documents count.
+	Parents []ID
+}
+
+// Document is a target document, without the names in it.
+type Document struct {
+	ID ID
+	// Updated is the day on which its numbers last changed, in days since 1970; 0 is not known.
+	Updated int
+	// Counts are its targets, by their numbers; a number of cht.Unread cannot be used.
+	Counts []Count
+	// Malformed says that nothing of it can be used.
+	Malformed bool
+}
+
+// Count is a target of a document. Target is the place of its id in the list of names that the Sum was given.
+type Count struct {
+	Target      int
+	Pass, Total int64
+}
