@@ -359,7 +359,7 @@ func (s *Submitter) resolve(ctx context.Context, who parties, r Request) (dhis2.
 			err:    err,
 		}
 	}
-	return latestClosed(calendar, s.now(), who.from.zone())
+	return latestClosed(&who.set, calendar, s.now(), who.from.zone())
 }
 
 // parentPeriod is the period that a transaction was about: as the store knows it, else as OpenHIM does.
@@ -389,19 +389,6 @@ func (f Source) zone() *time.Location {
 		return time.UTC
 	}
 	return f.Zone
-}
-
-// latestClosed is the month that was over last.
-func latestClosed(calendar *cht.Settings, now time.Time, zone *time.Location) (dhis2.Period, error) {
-	period, err := dhis2.LatestClosed(dhis2.Monthly, now.In(zone).AddDate(0, 2, 0))
-	for err == nil && !calendar.Closed(monthOf(period), now, zone) {
-		period = period.Previous()
-	}
-	return period, err
-}
-
-func monthOf(p dhis2.Period) cht.Month {
-	return cht.Month{Year: p.First().Year(), Month: p.First().Month()}
 }
 
 // ReasonOf puts an error among the reasons.
