@@ -132,7 +132,7 @@ type DataSet struct {
 	CHT          []string `koanf:"cht" doc:"Names of its sources. Required where there are several CHT." example:"[kisumu]"`
 	DHIS2        string   `koanf:"dhis2" doc:"Name of its destination. Required where there are several DHIS2." example:"national"`
 	Source       string   `koanf:"source" default:"export" doc:"How it is read: export, the CHT's own export for DHIS2." example:"export"`
-	FirstPeriod  string   `koanf:"first_period" doc:"The first month that is ever sent. Required." example:"\"202601\""`
+	FirstPeriod  string   `koanf:"first_period" doc:"The first period that is ever sent: a month, or a quarter as 2026Q1, or a year as 2026, in quotes. It says which of them the data set has in DHIS2: a quarter or a year is the sum of its months in the CHT, and goes when all are over. Required." example:"\"202601\""`
 	Completeness string   `koanf:"completeness" doc:"Whether org units are registered in DHIS2 as complete: off, never; when_accepted, those of which DHIS2 holds all that the CHT has, with nothing left behind. None is taken unsaid. Required." example:"when_accepted"`
 	UndoComplete bool     `koanf:"completeness_undo" default:"false" doc:"Whether a registration of the mediator's own is taken back when something is left behind in its org unit later." example:"true"`
 	Notify       string   `koanf:"completeness_notify" default:"latest" doc:"Whether DHIS2 notifies people that an org unit is complete: latest, of the month that closed last only; always; or never." example:"never"`
@@ -146,12 +146,12 @@ type DataSet struct {
 	SharedOrgUnits string            `koanf:"shared_org_units" default:"refuse" doc:"What to do where two sources give the same org unit: refuse, or add their values up." example:"add"`
 	KnownGapsFile  string            `koanf:"known_gaps_file" doc:"CSV file with the columns org_unit, data_element, reason and until: cells that are known to stay behind, by their ids in DHIS2, and the last day on which that is known. One of the two ids may be left out, which is all. Such cells count as left out by a rule." example:"gaps.csv"`
 	MostQuarantine int               `koanf:"most_quarantined" default:"10" doc:"A month of which so many percent of the cells more stay behind than of the one before is held until a person approves, 1 to 100; 0 is never." example:"5"`
-	LiveFrom       map[string]string `koanf:"live_from" doc:"Lets districts join one after the other: org units in DHIS2, and the first month that is sent of what lies below each. What lies below none of them is not sent. Without it everything is, from first_period on." example:"{OuDistrict1: \"202608\"}"`
+	LiveFrom       map[string]string `koanf:"live_from" doc:"Lets districts join one after the other: org units in DHIS2, and the first period, written as first_period is, that is sent of what lies below each. What lies below none of them is not sent. Without it everything is, from first_period on." example:"{OuDistrict1: \"202608\"}"`
 
 	Enabled         bool          `koanf:"enabled" default:"true" doc:"Whether the schedule submits it." example:"false"`
 	Schedule        string        `koanf:"schedule" doc:"When it is looked for what is due, as the five fields of cron: minute, hour, day of the month, month, weekday, in the source's time zone; in quotes where it begins with an asterisk. Without it nothing goes by itself." example:"0 3 * * *"`
-	FirstAfterDays  int           `koanf:"first_after_days" default:"5" doc:"How many days after the end of a month it may first go, 0 to 3660." example:"3"`
-	RereadDays      int           `koanf:"reread_days" default:"30" doc:"How many days after the end of a month it is read again for late data, 0 to 3660; not less than first_after_days." example:"60"`
+	FirstAfterDays  int           `koanf:"first_after_days" default:"5" doc:"How many days after the end of a month, or of the period where it has several, it may first go, 0 to 3660." example:"3"`
+	RereadDays      int           `koanf:"reread_days" default:"30" doc:"How many days after the end of a month, or of the period, it is read again for late data, 0 to 3660; not less than first_after_days." example:"60"`
 	Hold            bool          `koanf:"hold" default:"false" doc:"Whether each submission waits until a person approves it." example:"true"`
 	SendingHours    string        `koanf:"sending_hours" doc:"The hours in which the schedule may send, in the source's time zone; without it, all." example:"20:00-06:00"`
 	Jitter          time.Duration `koanf:"jitter" default:"0s" doc:"A scheduled start is put off by a random time up to this, 0s to 12h, so that many do not fall on one minute." example:"10m"`
