@@ -263,7 +263,7 @@ func (w *settlement) tell(g *gathering) {
 	if w.reported == 0 && t.report.Counts.Unsent+t.report.Counts.Unchanged == 0 {
 		t.addIssues([]issue.Issue{{
 			Code: "nothing_reported", Severity: issue.Note, Count: t.report.Counts.Dropped,
-			Text: "every value is zero or left out by a rule, so nothing is sent", Remedy: "check that phones have synced for this "+spanOf(w.period.Type())+", and the rules of the data set",
+			Text: "every value is zero or left out by a rule, so nothing is sent", Remedy: "check that phones have synced for this " + spanOf(w.period.Type()) + ", and the rules of the data set",
 		}})
 	}
 	note("org_units_not_live", g.notLive, "these values are of org units that have not joined yet, by live_from of the data set", "add their district to live_from when it joins")
