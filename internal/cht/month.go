@@ -1,7 +1,6 @@
 package cht
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"net/url"
@@ -27,17 +26,6 @@ func startDay(settings ...json.RawMessage) int {
 		return 1
 	}
 	return 1
-}
-
-// truthy says whether JavaScript, in which the CHT reads its settings, takes a value for true.
-func truthy(raw json.RawMessage) bool {
-	switch text := string(bytes.TrimSpace(raw)); text {
-	case "", "null", "false", `""`:
-		return false
-	default:
-		n, err := strconv.ParseFloat(text, 64)
-		return err != nil || n != 0
-	}
 }
 
 // nepaliTag is the month of a target document's id where that can only be one of the Nepali calendar, whose years are 56 or 57
