@@ -370,7 +370,7 @@ func (c *completing) quiet(ctx context.Context) bool {
 	if err != nil {
 		return true
 	}
-	latest, err := latestClosed(calendar, c.now(), c.who.from.zone())
+	latest, err := latestClosed(&c.who.set, calendar, c.now(), c.who.from.zone())
 	return err != nil || latest != c.submission.Period
 }
 

@@ -48,7 +48,7 @@ func (r *examining) destinationSet(ctx context.Context, p sheet, s Destination, 
 			continue
 		}
 		b := beside{sheet: p, set: set, found: found, source: name, server: r.destinations[s.Name].server, user: r.destinations[s.Name].user, units: units}
-		period, err := latestClosed(source.settings, r.now, r.Submitter.Sources[name].zone())
+		period, err := latestClosed(&set, source.settings, r.now, r.Submitter.Sources[name].zone())
 		if err != nil {
 			continue // the clock is centuries off, which others tell
 		}

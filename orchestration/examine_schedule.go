@@ -86,8 +86,8 @@ func (r *examining) sendingWindow(p sheet, o Operation, set DataSet, expiryDays 
 	if known := r.sources[source.Name].settings; known != nil {
 		settings = known
 	}
-	timing.LastDay = func(p dhis2.Period) time.Time { return settings.LastDay(monthOf(p)) }
-	period, err := latestClosed(settings, r.now, source.zone())
+	timing.LastDay = func(p dhis2.Period) time.Time { return lastDay(settings, p) }
+	period, err := latestClosed(&set, settings, r.now, source.zone())
 	if err != nil {
 		return // the clock is centuries off, which others tell
 	}

@@ -460,7 +460,7 @@ func (n *Notices) months(ctx context.Context, set DataSet, from Source, after in
 		calendar = &cht.Settings{}
 	}
 	now := n.Submitter.now()
-	period, err := latestClosed(calendar, now, from.zone())
+	period, err := latestClosed(&set, calendar, now, from.zone())
 	if err != nil {
 		return nil, err
 	}
@@ -469,7 +469,7 @@ func (n *Notices) months(ctx context.Context, set DataSet, from Source, after in
 		if period.Before(set.FirstPeriod) {
 			break
 		}
-		if !now.Before(instant(calendar.LastDay(monthOf(period)).AddDate(0, 0, 1+after), from.zone())) {
+		if !now.Before(instant(lastDay(calendar, period).AddDate(0, 0, 1+after), from.zone())) {
 			one, err := n.month(ctx, ledger.Key{DHIS2: set.DHIS2, DataSet: set.ID, Period: period, CHT: from.Name}, after)
 			if err != nil {
 				return nil, err

@@ -190,6 +190,7 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	}
 	defer gathered.spool.close()
 	p.tally.addIssues(mapping.NotExported(settings, p.set.ID))
+	p.tally.addIssues(mapping.Denominators(settings, p.set.Rules, p.set.ID))
 	ours, err := gathered.spool.orgUnits()
 	if err != nil {
 		return err
@@ -275,7 +276,7 @@ func (s *Submitter) check(p *Plan, set dhis2.DataSet, settings *cht.Settings) (d
 	}
 	now, zone := s.now(), p.from.zone()
 	if p.request.Period == LatestClosed {
-		period, err := latestClosed(settings, now, zone)
+		period, err := latestClosed(&p.set, settings, now, zone)
 		if err != nil {
 			return dhis2.Period{}, err
 		}
@@ -288,8 +289,8 @@ func (s *Submitter) check(p *Plan, set dhis2.DataSet, settings *cht.Settings) (d
 	if period.Type() != set.PeriodType {
 		return dhis2.Period{}, blocked("period_type", "give a month, such as 202610", "period %s is %s, and data set %s is %s in DHIS2", period, period.Type(), set.ID, set.PeriodType)
 	}
-	if !settings.Closed(monthOf(period), now, zone) {
-		return dhis2.Period{}, blocked("period_not_closed", "send it when it is over, or ask for "+LatestClosed, "period %s is not over: %s, in %s", period, settings.ClosesText(monthOf(period)), zone)
+	if !isClosed(settings, period, now, zone) {
+		return dhis2.Period{}, blocked("period_not_closed", "send it when it is over, or ask for "+LatestClosed, "period %s is not over: its last day is %s, in %s", period, lastDay(settings, period).Format(time.DateOnly), zone)
 	}
 	return period, p.mayBeSent(period, settings)
 }
@@ -298,7 +299,7 @@ func (s *Submitter) check(p *Plan, set dhis2.DataSet, settings *cht.Settings) (d
 // whose clock runs ahead would send a month that goes on, and it must not lie before the data set's first one.
 func (p *Plan) mayBeSent(period dhis2.Period, settings *cht.Settings) error {
 	date := p.server.Date[:min(len(p.server.Date), len(time.DateOnly))]
-	if day, err := time.Parse(time.DateOnly, date); err == nil && day.Before(settings.LastDay(monthOf(period))) {
+	if day, err := time.Parse(time.DateOnly, date); err == nil && day.Before(lastDay(settings, period)) {
 		return blocked("clocks_differ", "set the clocks of this machine and of the DHIS2 server right", "by the clock of DHIS2 it is %s, and period %s is not over", date, period)
 	}
 	if period.Before(p.set.FirstPeriod) {
@@ -338,7 +339,7 @@ func (s *Submitter) fetch(ctx context.Context, p *Plan, rules *mapping.Mapping, 
 	if p.visit != nil {
 		g.elements = map[string]bool{}
 	}
-	err = p.from.Client.Export(p.evidence.call(ctx, fmt.Sprintf("Fetch %s from CHT %s", p.period, p.from.Name)), p.set.ID, monthOf(p.period), func(v *cht.Value) error {
+	err = p.from.Client.Export(p.evidence.call(ctx, fmt.Sprintf("Fetch %s from CHT %s", p.period, p.from.Name)), p.set.ID, monthsOf(p.period)[0], func(v *cht.Value) error {
 		if v.Index%progressEvery == 0 {
 			s.watch(Progress{Step: "fetch", Done: v.Index})
 		}

@@ -75,6 +75,13 @@ type DataSet struct {
 	// MostQuarantined is by how many percent of its cells more than the month before may stay behind in a month before it is
 	// held for a person; 0 is any.
 	MostQuarantined int
+	// MostVanished is of how many percent of the org units that had figures the month before there may be none before a month is
+	// held for a person; 0 is any.
+	MostVanished int
+	// Nested says what is done with an org unit inside of which others are sent.
+	Nested NestedPolicy
+	// KnownFaults are faults of its CHT's version that are told no more.
+	KnownFaults []string
 	// Operation is how the configuration file runs it; the console may say otherwise.
 	Operation Operation
 }
@@ -359,7 +366,7 @@ func (s *Submitter) resolve(ctx context.Context, who parties, r Request) (dhis2.
 			err:    err,
 		}
 	}
-	return latestClosed(calendar, s.now(), who.from.zone())
+	return latestClosed(&who.set, calendar, s.now(), who.from.zone())
 }
 
 // parentPeriod is the period that a transaction was about: as the store knows it, else as OpenHIM does.
@@ -389,19 +396,6 @@ func (f Source) zone() *time.Location {
 		return time.UTC
 	}
 	return f.Zone
-}
-
-// latestClosed is the month that was over last.
-func latestClosed(calendar *cht.Settings, now time.Time, zone *time.Location) (dhis2.Period, error) {
-	period, err := dhis2.LatestClosed(dhis2.Monthly, now.In(zone).AddDate(0, 2, 0))
-	for err == nil && !calendar.Closed(monthOf(period), now, zone) {
-		period = period.Previous()
-	}
-	return period, err
-}
-
-func monthOf(p dhis2.Period) cht.Month {
-	return cht.Month{Year: p.First().Year(), Month: p.First().Month()}
 }
 
 // ReasonOf puts an error among the reasons.

@@ -66,7 +66,7 @@ func periodOf(t *testing.T, id string) dhis2.Period {
 // monthsFrom is LastDay in a CHT whose months start on another day.
 func monthsFrom(day int) func(dhis2.Period) time.Time {
 	settings := &cht.Settings{MonthStartDate: day}
-	return func(p dhis2.Period) time.Time { return settings.LastDay(monthOf(p)) }
+	return func(p dhis2.Period) time.Time { return lastDay(settings, p) }
 }
 
 func keyOf(period dhis2.Period) ledger.Key {

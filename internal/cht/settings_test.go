@@ -26,18 +26,25 @@ func TestSettingsReadWhatARealServerSent(t *testing.T) {
 		Exporters:      []string{"integration"}, HalfExporters: []string{"integration", "dhis_only"},
 		Roles: []string{"chw", "chw_supervisor", "data_entry", "dhis_only", "integration", "national_admin"},
 		Targets: []Target{
-			{ID: "births-this-month", DataSet: "DsMchMonth1", DataElement: "DeBirths001"},
-			{ID: "deaths-this-month", DataElement: "DeDeaths001"},
-			{ID: "pregnancies-registered", DataSet: "DsMchMonth1", DataElement: "DePregReg01", CategoryOptionCombo: "HllvX50cXC0", AttributeOptionCombo: "HllvX50cXC0"},
-			{ID: "facility-deliveries", DataSet: "DsMchMonth1", DataElement: "DeFacDeliv1"},
-			{ID: "anc-4-visits", DataSet: "DsMchMonth1", DataElement: "DeAnc4Visit"},
-			{ID: "newborn-visits-day-3", DataSet: "DsMchMonth1", DataElement: "DeNewbornV1"},
-			{ID: "newborn-visits-day-7", DataSet: "DsMchMonth1", DataElement: "DeNewbornV1"},
-			{ID: "malaria-cases-under-5", DataSet: "DsMalariaM1", DataElement: "DeMalCases1", CategoryOptionCombo: "CocUnder5y1"},
-			{ID: "malaria-cases-5-plus", DataSet: "DsMalariaM1", DataElement: "DeMalCases1", CategoryOptionCombo: "CocOver5yr1"},
-			{ID: "rdt-positive", DataSet: "DsMalariaM1", DataElement: "DeRdtPosit1"},
-			{ID: "llin-distributed", DataSet: "DsMalariaM1", DataElement: "DeLlinDist1", Listed: true},
-			{ID: "llin-distributed", DataSet: "DsMchMonth1", DataElement: "DeLlinDist2", Listed: true},
+			{ID: "births-this-month", Type: "count", DataSet: "DsMchMonth1", DataElement: "DeBirths001"},
+			{ID: "deaths-this-month", Type: "count", DataElement: "DeDeaths001"},
+			{ID: "pregnancies-registered", Type: "count", DataSet: "DsMchMonth1", DataElement: "DePregReg01", CategoryOptionCombo: "HllvX50cXC0", AttributeOptionCombo: "HllvX50cXC0"},
+			{ID: "facility-deliveries", Type: "percent", DataSet: "DsMchMonth1", DataElement: "DeFacDeliv1"},
+			{ID: "anc-4-visits", Type: "percent", DataSet: "DsMchMonth1", DataElement: "DeAnc4Visit"},
+			{ID: "newborn-visits-day-3", Type: "count", DataSet: "DsMchMonth1", DataElement: "DeNewbornV1"},
+			{ID: "newborn-visits-day-7", Type: "count", DataSet: "DsMchMonth1", DataElement: "DeNewbornV1"},
+			{ID: "malaria-cases-under-5", Type: "count", DataSet: "DsMalariaM1", DataElement: "DeMalCases1", CategoryOptionCombo: "CocUnder5y1"},
+			{ID: "malaria-cases-5-plus", Type: "count", DataSet: "DsMalariaM1", DataElement: "DeMalCases1", CategoryOptionCombo: "CocOver5yr1"},
+			{ID: "rdt-positive", Type: "percent", DataSet: "DsMalariaM1", DataElement: "DeRdtPosit1"},
+			{ID: "llin-distributed", Type: "count", DataSet: "DsMalariaM1", DataElement: "DeLlinDist1", Listed: true},
+			{ID: "llin-distributed", Type: "count", DataSet: "DsMchMonth1", DataElement: "DeLlinDist2", Listed: true},
+		},
+		Undirected: []Target{{ID: "home-visits", Type: "count"}},
+		ContactTypes: []ContactType{
+			{ID: "district"},
+			{ID: "health_facility", Parents: []string{"district"}},
+			{ID: "chw_area", Parents: []string{"health_facility"}},
+			{ID: "chw", Person: true, Parents: []string{"chw_area", "health_facility"}},
 		},
 	}
 	if diff := cmp.Diff(want, settingsOf(t, recorded(t, "settings-200"))); diff != "" {
@@ -75,8 +82,28 @@ func TestTargetsThatNameNoElementAreLeftOut(t *testing.T) {
 		{"id":"half a list","dhis":[{"dataElement":"A"},{}]},
 		{"id":"whole","dhis":{"dataElement":"B"}}]}}}`
 	want := []Target{{ID: "odd fields", DataElement: "A", CategoryOptionCombo: "7", DataSet: `["X"]`}, {ID: "half a list", DataElement: "A", Listed: true}, {ID: "whole", DataElement: "B"}}
-	if diff := cmp.Diff(want, settingsOf(t, in).Targets); diff != "" {
+	got := settingsOf(t, in)
+	if diff := cmp.Diff(want, got.Targets); diff != "" {
 		t.Errorf("targets differ (-want +got):\n%s", diff)
+	}
+	undirected := []Target{{ID: "without"}, {ID: "null"}, {ID: "text"}, {ID: "empty"}, {ID: "empty list"}}
+	if diff := cmp.Diff(undirected, got.Undirected); diff != "" {
+		t.Errorf("targets without an element differ (-want +got):\n%s", diff)
+	}
+}
+
+func TestContactTypesThatAreOddAreLeftOut(t *testing.T) {
+	for in, want := range map[string][]ContactType{
+		`{}`:                      nil,
+		`{"contact_types":null}`:  nil,
+		`{"contact_types":"chw"}`: nil,
+		`{"contact_types":[null,7,{"id":8},{"id":""},{"id":"a","person":"yes","parents":"b"},{"id":"c","person":true,"parents":["a"]}]}`: {
+			{ID: "a"}, {ID: "c", Person: true, Parents: []string{"a"}},
+		},
+	} {
+		if diff := cmp.Diff(want, settingsOf(t, in).ContactTypes); diff != "" {
+			t.Errorf("%s: contact types differ (-want +got):\n%s", in, diff)
+		}
 	}
 }
 

@@ -39,6 +39,8 @@ type Rules struct {
 	SendEmptyOrgUnits bool
 	// DropZeros leaves out values of zero.
 	DropZeros bool
+	// RefusePercent leaves values behind to which a percent target adds its denominator.
+	RefusePercent bool
 }
 
 // Check refuses rules that contradict each other.
@@ -64,6 +66,7 @@ type Mapping struct {
 	rules                Rules
 	defaults             map[string]bool // ids of the default combo
 	collapsed            map[string]bool // by their ids in CHT
+	denominators         map[string]bool // the same, where they stay behind
 	orgUnits, elements   filter
 	sums                 map[string]bool
 	attributeOptionCombo string
@@ -93,6 +96,12 @@ func New(rules Rules, settings *cht.Settings, set dhis2.DataSet) *Mapping {
 	m.attributeOptionCombo = m.combo(rules.AttributeOptionCombo)
 	for _, shared := range SharedElements(settings, dataSet) {
 		m.collapsed[shared.DataElement] = true
+	}
+	if rules.RefusePercent {
+		m.denominators = map[string]bool{}
+		for _, target := range percentTargets(settings, dataSet) {
+			m.denominators[target.DataElement] = true
+		}
 	}
 	return m
 }
@@ -132,6 +141,8 @@ const (
 	NoElement     Fault = "missing_data_element"
 	BadID         Fault = "malformed_id"
 	Collapsed     Fault = "shared_element_collapses"
+	// Denominator is a value to which a percent target adds its denominator, where the rules refuse such.
+	Denominator   Fault = "percent_sends_denominator"
 	DuplicateCell Fault = "duplicate_cell"
 	ElementsMeet  Fault = "data_elements_meet"
 	PartMissing   Fault = "part_of_sum_missing"
@@ -264,6 +275,8 @@ func (m *Mapping) judge(c *Cell, v *cht.Value) {
 		c.Fault, c.Found = NoElement, v.DataElement.Text
 	case m.collapsed[c.FromElement]:
 		c.Fault, c.Found = Collapsed, v.Value.Text
+	case m.denominators[c.FromElement]:
+		c.Fault, c.Found = Denominator, v.Value.Text
 	case noID != "":
 		c.Fault, c.Found = noID, name
 	default:

@@ -1,0 +1,48 @@
+package orchestration
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/cht-dhis2/mediator/internal/cht"
+	"github.com/cht-dhis2/mediator/internal/dhis2"
+)
+
+// A CHT counts in months. A quarter or a year of DHIS2 is the sum of the months whose tags lie in it, and is over when the
+// last of them is: with months that begin on the 26th, 2026Q1 is what was done from 26 December to 25 March.
+
+// monthsOf gives the months of the CHT that make up a period, oldest first: one, three or twelve.
+func monthsOf(p dhis2.Period) []cht.Month {
+	var months []cht.Month
+	for day := p.First(); !day.After(p.Last()); day = day.AddDate(0, 1, 0) {
+		months = append(months, cht.Month{Year: day.Year(), Month: day.Month()})
+	}
+	return months
+}
+
+// lastDay is the last day of a period in a CHT that counts its months so.
+func lastDay(calendar *cht.Settings, p dhis2.Period) time.Time {
+	last := p.Last()
+	return calendar.LastDay(cht.Month{Year: last.Year(), Month: last.Month()})
+}
+
+// isClosed says whether all months of a period were over in the CHT.
+func isClosed(calendar *cht.Settings, p dhis2.Period, now time.Time, zone *time.Location) bool {
+	last := p.Last()
+	return calendar.Closed(cht.Month{Year: last.Year(), Month: last.Month()}, now, zone)
+}
+
+// periodType is the type of the periods that are sent, which first_period tells.
+func (d *DataSet) periodType() dhis2.PeriodType {
+	return cmp.Or(d.FirstPeriod.Type(), dhis2.Monthly)
+}
+
+// latestClosed is the period of a data set that was over last in a CHT.
+func latestClosed(set *DataSet, calendar *cht.Settings, now time.Time, zone *time.Location) (dhis2.Period, error) {
+	// By the CHT's days a month may be over some days before the calendar's is.
+	period, err := dhis2.LatestClosed(set.periodType(), now.In(zone).AddDate(0, 2, 0))
+	for err == nil && !isClosed(calendar, period, now, zone) {
+		period = period.Previous()
+	}
+	return period, err
+}
