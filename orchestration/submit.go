@@ -25,6 +25,7 @@ import (
 	"github.com/cht-dhis2/mediator/internal/issue"
 	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/mapping"
+	"github.com/cht-dhis2/mediator/internal/target"
 )
 
 // Source is a CHT.
@@ -35,6 +36,10 @@ type Source struct {
 	Zone *time.Location
 	// Limit is how long reading a month may take in all; 0 is 20 minutes.
 	Limit time.Duration
+	// HierarchyAge is how old what is known of the owners of target documents may be; 0 has them looked at each time.
+	HierarchyAge time.Duration
+	// FullReadDays is after how many days all target documents of a month are read in full again; 0 is 7.
+	FullReadDays int
 	// Peer tells what is known of the way to it; nil knows nothing.
 	Peer func() Peer
 }
@@ -60,6 +65,11 @@ type DataSet struct {
 	// FirstPeriod is the first period that may be sent.
 	FirstPeriod dhis2.Period
 	Rules       mapping.Rules
+	// FromTargets says that target documents are read, by Targets, and not the export. Without items, those of the CHT's settings
+	// count. AsFirst lets a worker's documents count where the worker was when they first did, not where today.
+	FromTargets bool
+	Targets     target.Rules
+	AsFirst     bool
 	// IDSchemes say by what the CHT calls the data set, which ID is then, and what is in it.
 	IDSchemes dhis2.IDSchemes
 	// ChunkValues is how many values go in one request; 0 leaves it to the dialect.
@@ -267,7 +277,7 @@ func CheckPeriod(period string) error {
 		return nil
 	}
 	if _, err := dhis2.ParsePeriod(period); err != nil {
-		return &UsageError{What: err.Error(), Remedy: "give a month such as 202610, or " + LatestClosed}
+		return &UsageError{What: err.Error(), Remedy: "give a month such as 202610, a quarter such as 2026Q4 or a year such as 2026, or " + LatestClosed}
 	}
 	return nil
 }
@@ -287,7 +297,7 @@ func Periods(text string) ([]string, error) {
 		err = fmt.Errorf("%s does not come after %s", to, from)
 	}
 	if err != nil {
-		return nil, &UsageError{What: fmt.Sprintf("period %q: %v", text, err), Remedy: "give the first and the last month, such as 202601..202606"}
+		return nil, &UsageError{What: fmt.Sprintf("period %q: %v", text, err), Remedy: "give the first and the last one, such as 202601..202606"}
 	}
 	var periods []string
 	for p := last; !p.Before(first); p = p.Previous() {
@@ -361,8 +371,8 @@ func (s *Submitter) resolve(ctx context.Context, who parties, r Request) (dhis2.
 	calendar, err := s.calendar(ctx, who.from)
 	if err != nil {
 		return dhis2.Period{}, &NotNowError{
-			What:   fmt.Sprintf("which month closed last cannot be told before CHT %s was asked once: %v", who.from.Name, err),
-			Remedy: "ask again when the CHT is there, or give the month, such as 202610",
+			What:   fmt.Sprintf("which %s closed last cannot be told before CHT %s was asked once: %v", spanOf(who.set.periodType()), who.from.Name, err),
+			Remedy: "ask again when the CHT is there, or give " + aPeriod(who.set.periodType()),
 			err:    err,
 		}
 	}
