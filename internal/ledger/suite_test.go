@@ -70,6 +70,7 @@ func suite(t *testing.T, opened func(*testing.T, *clock) *Ledger) {
 		{"old evidence is thinned", testThin},
 		{"what was accepted can be forgotten", testForget},
 		{"org units are registered once, whatever their source", testRegistrations},
+		{"who has synced is kept in numbers", testCoverage},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
