@@ -252,6 +252,12 @@ func (s *DataSet) checkCompare(where string, mistakes *Error) {
 	checkOneOf(where+".shared_org_units", s.SharedOrgUnits, []string{"refuse", "add"}, mistakes)
 	checkRange(where+".most_shrink", s.MostShrink, 0, 100, mistakes)
 	checkRange(where+".most_quarantined", s.MostQuarantine, 0, 100, mistakes)
+	checkRange(where+".most_vanished", s.MostVanished, 0, 100, mistakes)
+	checkOneOf(where+".nested_org_units", s.NestedOrgUnits, []string{"refuse", "lowest", "allow"}, mistakes)
+	checkOneOf(where+".percent_targets", s.PercentTargets, []string{"send", "refuse"}, mistakes)
+	for _, fault := range s.KnownFaults {
+		checkOneOf(where+".known_faults", fault, []string{"cht-9714", "cht-daily"}, mistakes)
+	}
 	for _, orgUnit := range sorted(s.LiveFrom) {
 		checkID(where+".live_from", orgUnit, mistakes)
 		if !periodForm.MatchString(s.LiveFrom[orgUnit]) {

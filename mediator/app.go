@@ -255,6 +255,7 @@ func dataSet(set config.DataSet) (orchestration.DataSet, error) {
 		RenameOrgUnits: set.RenameOrgUnits, RenameDataElements: set.RenameDataElements, RenameCombos: set.RenameCombos,
 		SumDataElements: set.SumDataElements, AttributeOptionCombo: set.AttributeOptionCombo,
 		EmptyOrgUnits: map[string]mapping.EmptyPolicy{"send": mapping.SendEmpty, "reported": mapping.SendReported}[set.EmptyOrgUnits], DropZeros: set.Zeros == "drop",
+		RefusePercent: set.PercentTargets == "refuse",
 	}
 	if set.Schedule != "" {
 		if _, err := orchestration.ParseCron(set.Schedule); err != nil {
@@ -289,10 +290,11 @@ func dataSet(set config.DataSet) (orchestration.DataSet, error) {
 	}
 	return orchestration.DataSet{
 		ID: set.ID, Title: set.Title, CHT: set.CHT, DHIS2: set.DHIS2, FirstPeriod: first, Rules: rules, IDSchemes: schemes, ChunkValues: set.ChunkValues, Unchecked: set.Checks == "off",
-		Compare: compare, Gaps: gaps, MostQuarantined: set.MostQuarantine,
 		Coverage: orchestration.CoveragePolicy{
 			On: set.Coverage == "on", ExpectedTypes: set.ExpectedTypes, Minimum: set.MinCoverage, MinimumDays: set.MinimumDays, Completeness: set.CompleteFrom,
 		},
+		Compare: compare, Gaps: gaps, MostQuarantined: set.MostQuarantine, MostVanished: set.MostVanished,
+		Nested: orchestration.NestedPolicy(set.NestedOrgUnits), KnownFaults: set.KnownFaults,
 		Completeness: orchestration.Completeness{
 			WhenAccepted: set.Completeness == "when_accepted", Undo: set.UndoComplete, Notify: orchestration.NotifyPolicy(set.Notify),
 		},

@@ -166,7 +166,10 @@ func (*examining) sourceSet(p sheet, settings *cht.Settings, set DataSet) {
 			continue
 		}
 		p.amber("shared elements", fmt.Sprintf("targets %v share data element %s under different combos; its values stay behind", shared.Targets, shared.DataElement),
-			"give each target a data element of its own, or exclude the data element")
+			shared.Remedy())
+	}
+	for _, found := range mapping.Denominators(settings, set.Rules, set.ID) {
+		p.amber("percent targets", found.DataElement+": "+found.Text, found.Remedy).Who = chtAdmin + ", " + us
 	}
 	for _, found := range mapping.NotExported(settings, set.ID) {
 		p.amber("targets", found.Text, found.Remedy)

@@ -193,6 +193,7 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	}
 	defer gathered.spool.close()
 	p.tally.addIssues(mapping.NotExported(settings, p.set.ID))
+	p.tally.addIssues(mapping.Denominators(settings, p.set.Rules, p.set.ID))
 	ours, err := gathered.spool.orgUnits()
 	if err != nil {
 		return err

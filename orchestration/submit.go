@@ -77,6 +77,13 @@ type DataSet struct {
 	// MostQuarantined is by how many percent of its cells more than the month before may stay behind in a month before it is
 	// held for a person; 0 is any.
 	MostQuarantined int
+	// MostVanished is of how many percent of the org units that had figures the month before there may be none before a month is
+	// held for a person; 0 is any.
+	MostVanished int
+	// Nested says what is done with an org unit inside of which others are sent.
+	Nested NestedPolicy
+	// KnownFaults are faults of its CHT's version that are told no more.
+	KnownFaults []string
 	// Operation is how the configuration file runs it; the console may say otherwise.
 	Operation Operation
 }

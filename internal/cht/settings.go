@@ -31,7 +31,9 @@ type Settings struct {
 
 // Target is one CHT target that feeds a DHIS2 data element.
 type Target struct {
-	ID                                                              string
+	ID string
+	// Type is "count" or "percent".
+	Type                                                            string
 	DataSet, DataElement, CategoryOptionCombo, AttributeOptionCombo string
 	// Listed means that the target names its elements in a list, which the export leaves out wholly.
 	Listed bool
@@ -59,6 +61,7 @@ type settingsDocument struct {
 		Targets struct {
 			Items []struct {
 				ID   string          `json:"id"`
+				Type anyText         `json:"type"`
 				DHIS json.RawMessage `json:"dhis"`
 			} `json:"items"`
 		} `json:"targets"`
@@ -118,7 +121,7 @@ func (d *settingsDocument) settings() *Settings {
 		for _, e := range list {
 			if e.DataElement != "" {
 				s.Targets = append(s.Targets, Target{
-					ID: item.ID, DataSet: string(e.DataSet), DataElement: string(e.DataElement), Listed: listed,
+					ID: item.ID, Type: string(item.Type), DataSet: string(e.DataSet), DataElement: string(e.DataElement), Listed: listed,
 					CategoryOptionCombo: string(e.CategoryOptionCombo), AttributeOptionCombo: string(e.AttributeOptionCombo),
 				})
 			}

@@ -56,7 +56,9 @@ func (f Fault) words() (text, remedy string) {
 	case AmbiguousCode:
 		return "several objects in DHIS2 go by this name, and nobody can say which one is meant", "give each of them a code (or attribute value) of its own in DHIS2"
 	case Collapsed:
-		return "several targets share this data element with different combos, and the export adds them up under one of them", "give each target a data element of its own, or exclude the data element"
+		return "several targets share this data element with different combos, and the export adds them up under one of them", sharedRemedy
+	case Denominator:
+		return "a target of this data element is of the type percent, and the export gives its denominator", "set source: targets of the data set to send the numerator or the percentage, or percent_targets: send where the denominator is what the data element is for"
 	case DuplicateCell:
 		return "the export has several values for this cell, and nobody can say which one is right", "none of them is sent; report it to whoever runs the CHT, whose export should have one value a cell"
 	case ElementsMeet:
@@ -68,6 +70,39 @@ func (f Fault) words() (text, remedy string) {
 	default:
 		return string(f), ""
 	}
+}
+
+// sharedRemedy is what can be done about a shared element.
+const sharedRemedy = "set source: targets of the data set, which sends each target under its own combo; or give each target a data element of its own, or exclude the data element"
+
+// Remedy says what can be done about it.
+func (SharedElement) Remedy() string { return sharedRemedy }
+
+// percentTargets are the targets of a data set of which the export gives the denominator.
+func percentTargets(settings *cht.Settings, dataSet string) []cht.Target {
+	return slices.DeleteFunc(slices.Clone(settings.Targets), func(t cht.Target) bool { return t.Type != "percent" || t.Listed || !t.For(dataSet) })
+}
+
+// Denominators tells, a data element each, of the percent targets of a data set. Where the rules leave a data element out there is
+// nothing to tell, and where they refuse it, each value of it tells so itself.
+func Denominators(settings *cht.Settings, rules Rules, dataSet string) []issue.Issue {
+	if rules.RefusePercent {
+		return nil
+	}
+	elements := filter{setOf(rules.IncludeDataElements), setOf(rules.ExcludeDataElements)}
+	var found []issue.Issue
+	for _, target := range percentTargets(settings, dataSet) {
+		if !elements.includes(target.DataElement) || elements.exclude[target.DataElement] ||
+			slices.ContainsFunc(found, func(i issue.Issue) bool { return i.DataElement == target.DataElement }) {
+			continue
+		}
+		found = append(found, issue.Issue{
+			Code: string(Denominator), Severity: issue.Note, Count: 1, DataElement: target.DataElement,
+			Text:   fmt.Sprintf("target %s is of the type percent, and the CHT's export gives its denominator, which is sent", target.ID),
+			Remedy: "make sure that the denominator is what the data element is for; else set source: targets of the data set, which can send the numerator or the percentage, or percent_targets: refuse",
+		})
+	}
+	return found
 }
 
 // SharedElement is a data element that several targets of a data set feed under different combos. The export adds their
@@ -116,7 +151,7 @@ func NotExported(settings *cht.Settings, dataSet string) []issue.Issue {
 			found = append(found, issue.Issue{
 				Code: "target_not_exported", Severity: issue.Note, Count: 1, DataElement: target.DataElement,
 				Text:   fmt.Sprintf("target %s names its data elements in a list, and the CHT's export leaves it out", target.ID),
-				Remedy: "in the CHT's settings, give the target one dhis object; make a second target for a second data element",
+				Remedy: "set source: targets of the data set, which reads such lists; or in the CHT's settings, give the target one dhis object, and make a second target for a second data element",
 			})
 		}
 	}

@@ -39,6 +39,8 @@ type Rules struct {
 	EmptyOrgUnits EmptyPolicy
 	// DropZeros leaves out values of zero.
 	DropZeros bool
+	// RefusePercent leaves values behind to which a percent target adds its denominator.
+	RefusePercent bool
 }
 
 // EmptyPolicy says what is done with org units in which every value is zero.
@@ -75,6 +77,7 @@ type Mapping struct {
 	rules                Rules
 	defaults             map[string]bool // ids of the default combo
 	collapsed            map[string]bool // by their ids in CHT
+	denominators         map[string]bool // the same, where they stay behind
 	orgUnits, elements   filter
 	sums                 map[string]bool
 	attributeOptionCombo string
@@ -105,6 +108,12 @@ func New(rules Rules, settings *cht.Settings, set dhis2.DataSet) *Mapping {
 	m.attributeOptionCombo = m.combo(rules.AttributeOptionCombo)
 	for _, shared := range SharedElements(settings, dataSet) {
 		m.collapsed[shared.DataElement] = true
+	}
+	if rules.RefusePercent {
+		m.denominators = map[string]bool{}
+		for _, target := range percentTargets(settings, dataSet) {
+			m.denominators[target.DataElement] = true
+		}
 	}
 	return m
 }
@@ -158,6 +167,8 @@ const (
 	NoElement     Fault = "missing_data_element"
 	BadID         Fault = "malformed_id"
 	Collapsed     Fault = "shared_element_collapses"
+	// Denominator is a value to which a percent target adds its denominator, where the rules refuse such.
+	Denominator   Fault = "percent_sends_denominator"
 	DuplicateCell Fault = "duplicate_cell"
 	ElementsMeet  Fault = "data_elements_meet"
 	PartMissing   Fault = "part_of_sum_missing"
@@ -290,6 +301,8 @@ func (m *Mapping) judge(c *Cell, v *cht.Value) {
 		c.Fault, c.Found = NoElement, v.DataElement.Text
 	case m.collapsed[c.FromElement]:
 		c.Fault, c.Found = Collapsed, v.Value.Text
+	case m.denominators[c.FromElement]:
+		c.Fault, c.Found = Denominator, v.Value.Text
 	case noID != "":
 		c.Fault, c.Found = noID, name
 	default:
