@@ -257,3 +257,17 @@ func (s *Submitter) registrations(ctx context.Context, sub ledger.Submission, po
 	}
 	return all, len(counted), err
 }
+
+// Coverage gives what was found last of who has synced for a request's data set, period and source, in numbers; ledger.ErrNotFound says
+// that nothing was. Nobody is asked anything, but for a source whose calendar is not known yet.
+func (s *Submitter) Coverage(ctx context.Context, r Request) (ledger.Coverage, error) {
+	who, err := s.parties(r.DataSet, r.CHT)
+	if err != nil {
+		return ledger.Coverage{}, err
+	}
+	period, err := s.resolve(ctx, who, r)
+	if err != nil {
+		return ledger.Coverage{}, err
+	}
+	return s.Ledger.CoverageOf(ctx, ledger.Key{DHIS2: who.set.DHIS2, DataSet: r.DataSet, Period: period, CHT: r.CHT})
+}
