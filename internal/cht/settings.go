@@ -16,8 +16,10 @@ import (
 type Settings struct {
 	// DataSets are the ids of the DHIS2 data sets that the CHT knows, in its order.
 	DataSets []string
-	// Targets are the targets that have a DHIS2 data element.
-	Targets []Target
+	// Targets are the targets that have a DHIS2 data element, Undirected those that have none.
+	Targets, Undirected []Target
+	// ContactTypes are the sorts of place and person, in the order of the settings; none in configurations that are older than CHT 3.7.
+	ContactTypes []ContactType
 	// MonthStartDate is the day on which a reporting month begins, 1 to 31.
 	MonthStartDate int
 	// NepaliMonths means that the CHT counts in months of the Nepali calendar (5.3 and later).
@@ -39,6 +41,13 @@ type Target struct {
 	Listed bool
 }
 
+// ContactType is a sort of place or person. Parents are the types that stand above it, none for the topmost.
+type ContactType struct {
+	ID      string
+	Person  bool
+	Parents []string
+}
+
 // For says whether the target belongs to a data set: one without a data set belongs to all.
 func (t Target) For(dataSet string) bool { return t.DataSet == "" || t.DataSet == dataSet }
 
@@ -57,6 +66,7 @@ type settingsDocument struct {
 	} `json:"dhis_data_sets"`
 	Roles       json.RawMessage `json:"roles"`
 	Permissions json.RawMessage `json:"permissions"`
+	Types       json.RawMessage `json:"contact_types"`
 	Tasks       struct {
 		Targets struct {
 			Items []struct {
@@ -102,6 +112,7 @@ func (d *settingsDocument) settings() *Settings {
 		s.DataSets = append(s.DataSets, set.ID)
 	}
 	s.Roles = keysOf(d.Roles)
+	s.ContactTypes = contactTypesOf(d.Types)
 	s.Exporters, s.HalfExporters = rolesWith(d.Permissions, "can_export_all"), rolesWith(d.Permissions, "can_export_dhis")
 	// People write the day as a number or as a text; the CHT takes both, and the first for what is neither.
 	for _, day := range []json.RawMessage{d.UHC.VisitCount.MonthStartDate, d.UHC.MonthStartDate} {
@@ -118,16 +129,42 @@ func (d *settingsDocument) settings() *Settings {
 		case !listed && json.Unmarshal(item.DHIS, &one) == nil:
 			list = []targetElement{one}
 		}
+		directed := false
 		for _, e := range list {
 			if e.DataElement != "" {
+				directed = true
 				s.Targets = append(s.Targets, Target{
 					ID: item.ID, Type: string(item.Type), DataSet: string(e.DataSet), DataElement: string(e.DataElement), Listed: listed,
 					CategoryOptionCombo: string(e.CategoryOptionCombo), AttributeOptionCombo: string(e.AttributeOptionCombo),
 				})
 			}
 		}
+		if !directed && item.ID != "" {
+			s.Undirected = append(s.Undirected, Target{ID: item.ID, Type: string(item.Type)})
+		}
 	}
 	return s
+}
+
+// contactTypesOf reads the contact types; one that is not as it should be is left out.
+func contactTypesOf(raw json.RawMessage) []ContactType {
+	var list []json.RawMessage
+	var types []ContactType
+	_ = json.Unmarshal(raw, &list)
+	for _, one := range list {
+		var t struct {
+			ID      string          `json:"id"`
+			Person  json.RawMessage `json:"person"`
+			Parents json.RawMessage `json:"parents"`
+		}
+		if json.Unmarshal(one, &t) != nil || t.ID == "" {
+			continue
+		}
+		var parents []string
+		_ = json.Unmarshal(t.Parents, &parents)
+		types = append(types, ContactType{ID: t.ID, Person: string(t.Person) == "true", Parents: parents})
+	}
+	return types
 }
 
 // keysOf gives the names in an object, in their order; none of what is no object.
