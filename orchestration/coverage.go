@@ -173,7 +173,7 @@ func (p *Plan) holdsBack(orgUnit string) (w ledger.Workers, held bool) {
 	if !isBelow(w, p.set.Coverage.Minimum) {
 		return w, false
 	}
-	why := waiver("")
+	var why waiver
 	switch {
 	case slices.Contains(p.request.OrgUnits, orgUnit):
 		why = waivedByName
