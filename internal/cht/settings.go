@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -80,7 +79,7 @@ type settingsDocument struct {
 		MonthStartDate json.RawMessage `json:"month_start_date"`
 		VisitCount     struct {
 			MonthStartDate json.RawMessage `json:"month_start_date"`
-			NepaliMonths   bool            `json:"use_bikram_sambat_months"`
+			NepaliMonths   json.RawMessage `json:"use_bikram_sambat_months"`
 		} `json:"visit_count"`
 	} `json:"uhc"`
 }
@@ -107,19 +106,14 @@ func (t *anyText) UnmarshalJSON(raw []byte) error {
 }
 
 func (d *settingsDocument) settings() *Settings {
-	s := &Settings{MonthStartDate: 1, NepaliMonths: d.UHC.VisitCount.NepaliMonths}
+	s := &Settings{NepaliMonths: truthy(d.UHC.VisitCount.NepaliMonths)}
 	for _, set := range d.DataSets {
 		s.DataSets = append(s.DataSets, set.ID)
 	}
 	s.Roles = keysOf(d.Roles)
 	s.ContactTypes = contactTypesOf(d.Types)
 	s.Exporters, s.HalfExporters = rolesWith(d.Permissions, "can_export_all"), rolesWith(d.Permissions, "can_export_dhis")
-	// People write the day as a number or as a text; the CHT takes both, and the first for what is neither.
-	for _, day := range []json.RawMessage{d.UHC.VisitCount.MonthStartDate, d.UHC.MonthStartDate} {
-		if n, err := strconv.Atoi(strings.Trim(string(day), `"`)); err == nil && n >= 1 && n <= 31 {
-			s.MonthStartDate = n
-		}
-	}
+	s.MonthStartDate = startDay(d.UHC.MonthStartDate, d.UHC.VisitCount.MonthStartDate)
 	for _, item := range d.Tasks.Targets.Items {
 		var one targetElement
 		var list []targetElement
@@ -194,7 +188,7 @@ func (s *Settings) Check(dataSet string) error {
 		return &Error{Doing: doing, Kind: Refused, What: "the CHT does not know it; " + known, Remedy: "correct the id in data_sets, or add the data set to dhis_data_sets in the CHT's settings"}
 	}
 	if s.NepaliMonths {
-		return &Error{Doing: doing, Kind: Refused, What: "the CHT counts in Nepali months", Remedy: "months of the Nepali calendar cannot be sent as Gregorian ones; this version of the mediator sends Gregorian months only"}
+		return &Error{Doing: doing, Kind: Refused, What: "the CHT counts in Nepali months", Remedy: nepaliRemedy}
 	}
 	return nil
 }

@@ -85,6 +85,8 @@ type Mapping struct {
 	attributes map[string]bool
 	names      dhis2.Names
 	reported   func(orgUnit string) bool
+	// months are those of a period that has several; else nil.
+	months []string
 }
 
 // New makes a mapping ready. The settings tell which data elements the export adds up wrongly; of the data set, as it is
@@ -145,6 +147,8 @@ type Cell struct {
 	// FromOrgUnit and FromElement are the ids in CHT, Index is the place in the export.
 	FromOrgUnit, FromElement string
 	Index                    int
+	// Month is the month of the export, where the period has several.
+	Month string
 
 	touched touched
 }
@@ -172,6 +176,7 @@ const (
 	DuplicateCell Fault = "duplicate_cell"
 	ElementsMeet  Fault = "data_elements_meet"
 	PartMissing   Fault = "part_of_sum_missing"
+	MonthMissing  Fault = "month_of_period_missing"
 	// UnknownCode and AmbiguousCode are names that nothing goes by in DHIS2, or more than one thing.
 	UnknownCode   Fault = "unknown_code"
 	AmbiguousCode Fault = "ambiguous_code"
@@ -404,6 +409,9 @@ type Value struct {
 // OrgUnit settles all the cells of one org unit; it may put them in another order. The result does not depend on the
 // order in which they come.
 func (m *Mapping) OrgUnit(cells []Cell) Settled {
+	if len(m.months) > 1 {
+		cells = m.addMonths(cells)
+	}
 	slices.SortFunc(cells, compareCells)
 	if allZero(cells) && m.dropsEmpty(cells) {
 		s := Settled{Empty: true}
