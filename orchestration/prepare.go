@@ -330,6 +330,8 @@ type gathering struct {
 	month  string
 	again  bool
 	silent []string
+	// hasFigures says that something was not zero.
+	hasFigures bool
 }
 
 const progressEvery = 5000
@@ -347,6 +349,10 @@ func (s *Submitter) fetch(ctx context.Context, p *Plan, rules *mapping.Mapping, 
 		g.elements = map[string]bool{}
 	}
 	if err := s.readExport(ctx, p, rules, g); err != nil {
+		spool.close()
+		return nil, err
+	}
+	if err := g.checkTags(ctx, p.from); err != nil {
 		spool.close()
 		return nil, err
 	}
@@ -406,6 +412,7 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping) error {
 	case mapping.Homeless:
 		g.homeless.Add(c.Issue())
 	default:
+		g.hasFigures = g.hasFigures || c.Value != 0
 		if n := len(g.silent); n > 0 && c.Value != 0 && g.silent[n-1] == g.month {
 			g.silent = g.silent[:n-1]
 		}
