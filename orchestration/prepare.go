@@ -333,6 +333,8 @@ type gathering struct {
 	month  string
 	again  bool
 	silent []string
+	// hasFigures says that something was not zero.
+	hasFigures bool
 }
 
 const progressEvery = 5000
@@ -354,6 +356,10 @@ func (s *Submitter) fetch(ctx context.Context, p *Plan, rules *mapping.Mapping, 
 		read = s.readTargets
 	}
 	if err := read(ctx, p, rules, g); err != nil {
+		spool.close()
+		return nil, err
+	}
+	if err := g.checkTags(ctx, p.from); err != nil {
 		spool.close()
 		return nil, err
 	}
@@ -413,6 +419,7 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping) error {
 	case mapping.Homeless:
 		g.homeless.Add(c.Issue())
 	default:
+		g.hasFigures = g.hasFigures || c.Value != 0
 		if n := len(g.silent); n > 0 && c.Value != 0 && g.silent[n-1] == g.month {
 			g.silent = g.silent[:n-1]
 		}
