@@ -316,6 +316,14 @@ type gathering struct {
 	notLive int
 	// elements are the data elements that came, by columnOf, where somebody wants to know; else nil.
 	elements map[string]bool
+	// figures are the org units that have other cells than zeros, those too that nobody asked for: whether one of them can be sent.
+	// latest is the last one that was noted. leftOut are the org units that a rule leaves out wholly.
+	figures map[string]bool
+	latest  struct {
+		orgUnit string
+		sends   bool
+	}
+	leftOut map[string]bool
 	// dropped are the cells that a rule leaves out, by org unit; homeless those without an org unit.
 	dropped  map[string]int
 	homeless issue.List
@@ -334,7 +342,7 @@ func (s *Submitter) fetch(ctx context.Context, p *Plan, rules *mapping.Mapping, 
 	}
 	spool := &cellSpool{spool: file}
 	// CHT's answer always has completeDate, the day of the request: it says nothing of completeness and is not sent.
-	g := &gathering{spool: spool, live: live, dropped: map[string]int{}, extras: map[string]int{"completeDate": 1}}
+	g := &gathering{spool: spool, live: live, figures: map[string]bool{}, leftOut: map[string]bool{}, dropped: map[string]int{}, extras: map[string]int{"completeDate": 1}}
 	wanted := wantedOrgUnits(p.request.OrgUnits)
 	if p.visit != nil {
 		g.elements = map[string]bool{}
@@ -374,6 +382,7 @@ func wantedOrgUnits(ids []string) map[string]bool {
 func (g *gathering) take(v *cht.Value, rules *mapping.Mapping, wanted map[string]bool) error {
 	c := &g.cell
 	fate := rules.Take(v, c)
+	g.note(fate)
 	if wanted != nil {
 		if _, asked := wanted[c.OrgUnit]; !asked {
 			return nil
@@ -401,6 +410,23 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping, wanted map[string
 		return g.spool.add(c)
 	}
 	return nil
+}
+
+// note takes in of the cell under way whether its org unit has figures.
+func (g *gathering) note(fate mapping.Fate) {
+	c := &g.cell
+	switch {
+	case fate == mapping.Dropped && c.LeftOut():
+		g.leftOut[c.OrgUnit] = true
+	case fate == mapping.Taken && c.Value != 0 && !isOut(g.live, c.OrgUnit):
+		sends := c.Fault == ""
+		if g.latest.orgUnit == c.OrgUnit && (g.latest.sends || !sends) { // cells of one org unit come together
+			return
+		}
+		sends = sends || g.figures[c.OrgUnit]
+		g.figures[c.OrgUnit] = sends
+		g.latest.orgUnit, g.latest.sends = c.OrgUnit, sends
+	}
 }
 
 // prepareLimit is how long preparing may take where the source sets no limit.

@@ -26,6 +26,8 @@ type settlement struct {
 	ours     []cell
 
 	gaps *gaps
+	// nests are the org units of which nothing is sent, as others inside them are.
+	nests map[string]*nest
 	// findings count the cells of those that are told together, zeros the values to send of which DHIS2 will keep none.
 	findings map[issue.Issue]int
 	zeros    int
@@ -74,6 +76,11 @@ func (w *settlement) settle(ctx context.Context, g *gathering) (err error) {
 	}
 	if p.agreed, err = newContent(dir); err != nil {
 		return err
+	}
+	if g != nil && w.visit == nil {
+		if err := w.findNests(ctx, g); err != nil {
+			return err
+		}
 	}
 	if err := w.all(ctx, g, ids); err != nil {
 		return err
@@ -144,21 +151,12 @@ func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Set
 				return err
 			}
 		}
-		if u.isNew() && w.visit == nil {
-			for i := range settled.Values {
-				d.becomes += numberOf(settled.Values[i].Value)
-			}
-		} else {
-			d = w.unit(u)
-		}
-		if err := w.screen(ctx, id, &d); err != nil {
+		if d, err = w.differenceOf(ctx, u, &settled); err != nil {
 			return err
 		}
-		w.stays(u, &d)
-		if owner := w.holdings.others.source; !w.policy.AddUp && len(u.others) > 0 && len(d.send)+d.unchanged+d.kept > 0 {
-			return sharedUnit(id, owner, w.cht)
-		}
 		w.note(u, d)
+	} else if n := w.nests[id]; n != nil {
+		d = w.outer(unit{orgUnit: id}, &settled, n)
 	} else if err := w.screen(ctx, id, &d); err != nil {
 		return err
 	}
@@ -197,6 +195,29 @@ func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Set
 		result.Changes, result.Was, result.Becomes = d.changes, d.was, d.becomes
 	}
 	return w.content.add(id, d.send)
+}
+
+// differenceOf finds what is to be sent of an org unit, by all that is known of it.
+func (w *settlement) differenceOf(ctx context.Context, u unit, settled *mapping.Settled) (d difference, err error) {
+	if n := w.nests[u.orgUnit]; n != nil {
+		return w.outer(u, settled, n), nil
+	}
+	d.send = settled.Values
+	if u.isNew() && w.visit == nil {
+		for i := range settled.Values {
+			d.becomes += numberOf(settled.Values[i].Value)
+		}
+	} else {
+		d = w.unit(u)
+	}
+	if err := w.screen(ctx, u.orgUnit, &d); err != nil {
+		return d, err
+	}
+	w.stays(u, &d)
+	if owner := w.holdings.others.source; !w.policy.AddUp && len(u.others) > 0 && len(d.send)+d.unchanged+d.kept > 0 {
+		return d, sharedUnit(u.orgUnit, owner, w.cht)
+	}
+	return d, nil
 }
 
 // unitOf gathers what is known of an org unit.
