@@ -74,7 +74,7 @@ data_sets:
 		"cht.kisumu.username: is missing",
 		`cht.kisumu.time_zone: "EAT" is no time zone; write it as Africa/Nairobi`,
 		"dhis2.national: there are no credentials; give token_file, or username and password_file",
-		`data_sets.DsMchMonth1.first_period: "soon" is no month; write it as "202601"`,
+		`data_sets.DsMchMonth1.first_period: "soon" is no period; write a month as "202601", a quarter as "2026Q1", a year as "2026"`,
 		"data_sets.DsMchMonth1.completeness: must be said: off or when_accepted",
 	}
 	if diff := cmp.Diff(want, mistakes(t, config.Input{File: file})); diff != "" {

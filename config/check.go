@@ -96,7 +96,18 @@ func (s *DHIS2) complete(c *Config, mistakes *Error) {
 	}
 }
 
-var periodForm = regexp.MustCompile(`^\d{4}(0[1-9]|1[0-2])$`)
+// periodForm is a month, a quarter or a year.
+var periodForm = regexp.MustCompile(`^\d{4}(0[1-9]|1[0-2]|Q[1-4])?$`)
+
+// shapeOf is how a period is written, without its digits: those of one data set are written alike.
+func shapeOf(period string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return '0'
+		}
+		return r
+	}, period)
+}
 
 func (s *DataSet) complete(c *Config, mistakes *Error) {
 	where := "data_sets." + s.ID
@@ -106,9 +117,9 @@ func (s *DataSet) complete(c *Config, mistakes *Error) {
 	}
 	switch {
 	case s.FirstPeriod == "":
-		mistakes.add("%s.first_period: is missing; give the first month that may be sent, as \"202601\"", where)
+		mistakes.add("%s.first_period: is missing; give the first month that may be sent, as \"202601\", or quarter, as \"2026Q1\", or year, as \"2026\"", where)
 	case !periodForm.MatchString(s.FirstPeriod):
-		mistakes.add("%s.first_period: %q is no month; write it as \"202601\"", where, s.FirstPeriod)
+		mistakes.add("%s.first_period: %q is no period; write a month as \"202601\", a quarter as \"2026Q1\", a year as \"2026\"", where, s.FirstPeriod)
 	}
 	if s.Completeness == "" {
 		mistakes.add("%s.completeness: must be said: off or when_accepted", where)
@@ -220,8 +231,11 @@ func (s *DataSet) checkCompare(where string, mistakes *Error) {
 	}
 	for _, orgUnit := range sorted(s.LiveFrom) {
 		checkID(where+".live_from", orgUnit, mistakes)
-		if !periodForm.MatchString(s.LiveFrom[orgUnit]) {
-			mistakes.add("%s.live_from.%s: %q is no month; write it as \"202601\"", where, orgUnit, s.LiveFrom[orgUnit])
+		switch period := s.LiveFrom[orgUnit]; {
+		case !periodForm.MatchString(period):
+			mistakes.add("%s.live_from.%s: %q is no period; write a month as \"202601\", a quarter as \"2026Q1\", a year as \"2026\"", where, orgUnit, period)
+		case periodForm.MatchString(s.FirstPeriod) && shapeOf(period) != shapeOf(s.FirstPeriod):
+			mistakes.add("%s.live_from.%s: %q is another kind of period than first_period, which is %q; write both alike", where, orgUnit, period, s.FirstPeriod)
 		}
 	}
 }

@@ -132,7 +132,7 @@ type DataSet struct {
 	CHT          []string `koanf:"cht" doc:"Names of its sources. Required where there are several CHT." example:"[kisumu]"`
 	DHIS2        string   `koanf:"dhis2" doc:"Name of its destination. Required where there are several DHIS2." example:"national"`
 	Source       string   `koanf:"source" default:"export" doc:"How it is read: export, the CHT's own export for DHIS2." example:"export"`
-	FirstPeriod  string   `koanf:"first_period" doc:"The first month that is ever sent. Required." example:"\"202601\""`
+	FirstPeriod  string   `koanf:"first_period" doc:"The first period that is ever sent: a month, or a quarter as 2026Q1, or a year as 2026, in quotes. It says which of them the data set has in DHIS2: a quarter or a year is the sum of its months in the CHT, and goes when all are over. Required." example:"\"202601\""`
 	Completeness string   `koanf:"completeness" doc:"Whether org units are registered in DHIS2 as complete: off, never; when_accepted, those of which DHIS2 holds all that the CHT has, with nothing left behind. None is taken unsaid. Required." example:"when_accepted"`
 	UndoComplete bool     `koanf:"completeness_undo" default:"false" doc:"Whether a registration of the mediator's own is taken back when something is left behind in its org unit later." example:"true"`
 	Notify       string   `koanf:"completeness_notify" default:"latest" doc:"Whether DHIS2 notifies people that an org unit is complete: latest, of the month that closed last only; always; or never." example:"never"`
@@ -150,12 +150,12 @@ type DataSet struct {
 	NestedOrgUnits string            `koanf:"nested_org_units" default:"refuse" doc:"What to do with an org unit inside of which others of the data set are sent, as DHIS2 adds those up itself and would count them twice: refuse, its values stay behind; lowest, they are left out by rule; or allow, they are sent." example:"lowest"`
 	PercentTargets string            `koanf:"percent_targets" default:"send" doc:"What to do with a target of the type percent, of which the CHT's export gives the denominator only: send it, with a note; or refuse it, so that it stays behind. With source targets it plays no part." example:"refuse"`
 	KnownFaults    []string          `koanf:"known_faults" doc:"Faults of its CHT's version that are known here and told no more: cht-9714, the figures of a month that is over may be set to 0; cht-daily, figures are written once a day at most." example:"[cht-9714]"`
-	LiveFrom       map[string]string `koanf:"live_from" doc:"Lets districts join one after the other: org units in DHIS2, and the first month that is sent of what lies below each. What lies below none of them is not sent. Without it everything is, from first_period on." example:"{OuDistrict1: \"202608\"}"`
+	LiveFrom       map[string]string `koanf:"live_from" doc:"Lets districts join one after the other: org units in DHIS2, and the first period, written as first_period is, that is sent of what lies below each. What lies below none of them is not sent. Without it everything is, from first_period on." example:"{OuDistrict1: \"202608\"}"`
 
 	Enabled         bool          `koanf:"enabled" default:"true" doc:"Whether the schedule submits it." example:"false"`
 	Schedule        string        `koanf:"schedule" doc:"When it is looked for what is due, as the five fields of cron: minute, hour, day of the month, month, weekday, in the source's time zone; in quotes where it begins with an asterisk. Without it nothing goes by itself." example:"0 3 * * *"`
-	FirstAfterDays  int           `koanf:"first_after_days" default:"5" doc:"How many days after the end of a month it may first go, 0 to 3660." example:"3"`
-	RereadDays      int           `koanf:"reread_days" default:"30" doc:"How many days after the end of a month it is read again for late data, 0 to 3660; not less than first_after_days." example:"60"`
+	FirstAfterDays  int           `koanf:"first_after_days" default:"5" doc:"How many days after the end of a month, or of the period where it has several, it may first go, 0 to 3660." example:"3"`
+	RereadDays      int           `koanf:"reread_days" default:"30" doc:"How many days after the end of a month, or of the period, it is read again for late data, 0 to 3660; not less than first_after_days." example:"60"`
 	Hold            bool          `koanf:"hold" default:"false" doc:"Whether each submission waits until a person approves it." example:"true"`
 	SendingHours    string        `koanf:"sending_hours" doc:"The hours in which the schedule may send, in the source's time zone; without it, all." example:"20:00-06:00"`
 	Jitter          time.Duration `koanf:"jitter" default:"0s" doc:"A scheduled start is put off by a random time up to this, 0s to 12h, so that many do not fall on one minute." example:"10m"`

@@ -377,3 +377,19 @@ func TestSizesAreReadAndWrittenAlike(t *testing.T) {
 		}
 	}
 }
+
+func TestTheFirstPeriodMayBeAQuarterOrAYear(t *testing.T) {
+	t.Parallel()
+	for _, period := range []string{"2026Q1", "2026Q4", "2026", "\"2026\"", "202612"} {
+		c := load(t, config.Input{
+			File: write(t, map[string]string{"config.yaml": "data_sets: [{id: DsMchMonth1, first_period: " + period + ", live_from: {OuDistrict1: " + period + "}, completeness: off}]"}),
+			Environment: []string{
+				"CHT_URL=https://env.example.org", "CHT_USERNAME=integration", "CHT_PASSWORD=hunter2",
+				"DHIS2_URL=https://env.example.org/dhis", "DHIS2_TOKEN_FILE=testdata/good/secret",
+			},
+		})
+		if got, want := c.DataSets[0].FirstPeriod, strings.Trim(period, `"`); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}

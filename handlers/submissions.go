@@ -199,7 +199,7 @@ func (d *door) filter(c *gin.Context) (f ledger.Filter, err error) {
 	f.DataSet, f.CHT, f.DHIS2, f.After = query.Get("data_set"), query.Get("cht"), query.Get("dhis2"), query.Get("after")
 	if period := query.Get("period"); period != "" {
 		if err := f.Period.UnmarshalText([]byte(period)); err != nil {
-			return f, bad("period: "+err.Error(), "give a month such as 202610")
+			return f, bad("period: "+err.Error(), "give a month such as 202610, a quarter such as 2026Q4 or a year such as 2026")
 		}
 	}
 	for _, state := range query["state"] {

@@ -22,8 +22,8 @@ func (r *examining) destinationSet(ctx context.Context, p sheet, s Destination, 
 		return
 	}
 	r.destinations[s.Name].sets[set.ID] = found
-	if found.PeriodType != dhis2.Monthly {
-		p.red("", NothingAccepted, faulty("send a monthly data set", "%s is %s, and the CHT's export counts in months", found.Name, found.PeriodType)).Who = dhis2Admin + ", " + us
+	if err := set.checkPeriodType(found); err != nil {
+		p.red("", NothingAccepted, err).Who = dhis2Admin + ", " + us
 		return
 	}
 	writable := "writable"
@@ -111,12 +111,12 @@ func readOnly(set dhis2.DataSet) []string {
 func setPeriods(p sheet, set DataSet, found dhis2.DataSet, server dhis2.Server) {
 	var rules []string
 	if found.ExpiryDays > 0 {
-		rules = append(rules, fmt.Sprintf("a month is locked %s after its end", counted(found.ExpiryDays, "day")))
+		rules = append(rules, fmt.Sprintf("a %s is locked %s after its end", spanOf(found.PeriodType), counted(found.ExpiryDays, "day")))
 	}
 	if len(found.InputPeriods) > 0 {
 		rules = append(rules, counted(len(found.InputPeriods), "input period")+" may be entered")
 	}
-	text := "a month stays open for ever"
+	text := fmt.Sprintf("a %s stays open for ever", spanOf(found.PeriodType))
 	if len(rules) > 0 {
 		text = strings.Join(rules, "; ")
 	}

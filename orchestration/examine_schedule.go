@@ -48,8 +48,8 @@ func (r *examining) schedule(p sheet, o Operation, set DataSet) {
 	if len(set.CHT) > 0 {
 		zone = r.Submitter.Sources[set.CHT[0]].zone()
 	}
-	if last, err := dhis2.LatestClosed(dhis2.Monthly, r.now.In(zone)); err == nil && last.Before(set.FirstPeriod) {
-		p.amber("first period", fmt.Sprintf("nothing before %s is sent, and that month is not over", set.FirstPeriod), "lower first_period, if an earlier month is to be sent")
+	if last, err := dhis2.LatestClosed(set.periodType(), r.now.In(zone)); err == nil && last.Before(set.FirstPeriod) {
+		p.amber("first period", fmt.Sprintf("nothing before %s is sent, and that %s is not over", set.FirstPeriod, spanOf(set.periodType())), "lower first_period, if an earlier one is to be sent")
 	}
 	next := cron.after(r.now, zone)
 	if next.IsZero() {
@@ -75,7 +75,7 @@ func (r *examining) schedule(p sheet, o Operation, set DataSet) {
 // the first source.
 func (r *examining) sendingWindow(p sheet, o Operation, set DataSet, expiryDays int) {
 	const remedy = "in the data set in DHIS2 raise its expiry days"
-	text := fmt.Sprintf("a month first goes %s after its end, and is read again until day %d", counted(o.FirstAfterDays, "day"), o.RereadDays)
+	text := fmt.Sprintf("a %s first goes %s after its end, and is read again until day %d", spanOf(set.periodType()), counted(o.FirstAfterDays, "day"), o.RereadDays)
 	if expiryDays == 0 {
 		p.green("window", text+"; DHIS2 never locks it")
 		return

@@ -35,8 +35,8 @@ func (s *Submitter) metadata(ctx context.Context, who parties, calls *evidence) 
 	s.mu.Lock()
 	known := s.known[who.knownAs()]
 	s.mu.Unlock()
-	named := who.set.IDSchemes != (dhis2.IDSchemes{})                                             // by codes of before an org unit would be unknown
-	if known != nil && !named && known.set.PeriodType == dhis2.Monthly && known.isGood(s.now()) { // another type may have been mended
+	named := who.set.IDSchemes != (dhis2.IDSchemes{})                                                    // by codes of before an org unit would be unknown
+	if known != nil && !named && known.set.PeriodType == who.set.periodType() && known.isGood(s.now()) { // another type may have been mended
 		return known, false, nil
 	}
 	m, err = s.readMetadata(ctx, who, calls)

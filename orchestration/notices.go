@@ -501,7 +501,7 @@ func (n *Notices) month(ctx context.Context, key ledger.Key, after int) ([]news,
 	}
 	one.version = "nothing"
 	one.subject = fmt.Sprintf("Nothing of %s was accepted", n.name(key))
-	one.text = []string{fmt.Sprintf("The month has been over for %d days, and DHIS2 %s has accepted nothing of it from CHT %s.", after, key.DHIS2, key.CHT)}
+	one.text = []string{fmt.Sprintf("The %s has been over for %d days, and DHIS2 %s has accepted nothing of it from CHT %s.", spanOf(key.Period.Type()), after, key.DHIS2, key.CHT)}
 	if known {
 		one.text = append(one.text, fmt.Sprintf("The last submission, %s, is %s.", last.ID, last.State))
 		one.facts = append(one.facts, notice.Fact{Name: "submission", Value: last.ID}, notice.Fact{Name: "state", Value: string(last.State)})

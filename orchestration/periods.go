@@ -46,3 +46,40 @@ func latestClosed(set *DataSet, calendar *cht.Settings, now time.Time, zone *tim
 	}
 	return period, err
 }
+
+// checkPeriodType makes sure that a data set of DHIS2 takes the periods that are sent.
+func (d *DataSet) checkPeriodType(found dhis2.DataSet) error {
+	switch {
+	case !found.PeriodType.Supported():
+		return blocked("period_type", "send a data set of the period type Monthly, Quarterly or Yearly, or change it in DHIS2",
+			"data set %s is %s in DHIS2, and the CHT counts in months, which add up to quarters and years only", found.ID, found.PeriodType)
+	case found.PeriodType != d.periodType():
+		return blocked("period_type", "give "+aPeriod(found.PeriodType)+" as first_period of the data set, or change its period type in DHIS2",
+			"data set %s is %s in DHIS2, and first_period of the configuration makes it %s", found.ID, found.PeriodType, d.periodType())
+	}
+	return nil
+}
+
+// spanOf is what people call a period of a type.
+func spanOf(kind dhis2.PeriodType) string {
+	switch kind {
+	case dhis2.Quarterly:
+		return "quarter"
+	case dhis2.Yearly:
+		return "year"
+	default:
+		return "month"
+	}
+}
+
+// aPeriod says how a period of a type is written.
+func aPeriod(kind dhis2.PeriodType) string {
+	switch kind {
+	case dhis2.Quarterly:
+		return "a quarter, such as 2026Q4"
+	case dhis2.Yearly:
+		return "a year, such as 2026"
+	default:
+		return "a month, such as 202610"
+	}
+}

@@ -1,11 +1,11 @@
 package orchestration
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -190,6 +190,7 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	}
 	defer gathered.spool.close()
 	p.tally.addIssues(mapping.NotExported(settings, p.set.ID))
+	p.tally.addIssues(gathered.silence(p))
 	p.tally.addIssues(mapping.Denominators(settings, p.set.Rules, p.set.ID))
 	ours, err := gathered.spool.orgUnits()
 	if err != nil {
@@ -271,8 +272,8 @@ func (s *Submitter) askDHIS2(ctx context.Context, p *Plan) (m *metadata, err err
 
 // check finds the period, where that is left to the CHT, and makes sure that it may be sent.
 func (s *Submitter) check(p *Plan, set dhis2.DataSet, settings *cht.Settings) (dhis2.Period, error) {
-	if set.PeriodType != dhis2.Monthly {
-		return dhis2.Period{}, blocked("period_type", "send a data set of the Monthly period type, or change it in DHIS2", "data set %s is %s in DHIS2, and the CHT's export counts in months", set.ID, set.PeriodType)
+	if err := p.set.checkPeriodType(set); err != nil {
+		return dhis2.Period{}, err
 	}
 	now, zone := s.now(), p.from.zone()
 	if p.request.Period == LatestClosed {
@@ -287,7 +288,7 @@ func (s *Submitter) check(p *Plan, set dhis2.DataSet, settings *cht.Settings) (d
 		return dhis2.Period{}, err
 	}
 	if period.Type() != set.PeriodType {
-		return dhis2.Period{}, blocked("period_type", "give a month, such as 202610", "period %s is %s, and data set %s is %s in DHIS2", period, period.Type(), set.ID, set.PeriodType)
+		return dhis2.Period{}, blocked("period_type", "give "+aPeriod(set.PeriodType), "period %s is %s, and data set %s is %s in DHIS2", period, period.Type(), set.ID, set.PeriodType)
 	}
 	if !isClosed(settings, period, now, zone) {
 		return dhis2.Period{}, blocked("period_not_closed", "send it when it is over, or ask for "+LatestClosed, "period %s is not over: its last day is %s, in %s", period, lastDay(settings, period).Format(time.DateOnly), zone)
@@ -330,11 +331,18 @@ type gathering struct {
 	extras   map[string]int
 	uses     mapping.Uses
 	cell     mapping.Cell // the one under way
+	// wanted are the org units asked for: whether they have not come yet. Nil asks for all.
+	wanted map[string]bool
+	// month is the one under way where the period has several, again says that it is not the first, silent are those in which
+	// everything was zero.
+	month  string
+	again  bool
+	silent []string
 }
 
 const progressEvery = 5000
 
-// fetch reads the export into a spool.
+// fetch reads what the CHT says into a spool.
 func (s *Submitter) fetch(ctx context.Context, p *Plan, rules *mapping.Mapping, live map[string]bool) (*gathering, error) {
 	file, err := newSpool(s.SpoolDir)
 	if err != nil {
@@ -342,23 +350,16 @@ func (s *Submitter) fetch(ctx context.Context, p *Plan, rules *mapping.Mapping, 
 	}
 	spool := &cellSpool{spool: file}
 	// CHT's answer always has completeDate, the day of the request: it says nothing of completeness and is not sent.
-	g := &gathering{spool: spool, live: live, figures: map[string]bool{}, leftOut: map[string]bool{}, dropped: map[string]int{}, extras: map[string]int{"completeDate": 1}}
-	wanted := wantedOrgUnits(p.request.OrgUnits)
+	g := &gathering{spool: spool, live: live, dropped: map[string]int{}, extras: map[string]int{"completeDate": 1}, wanted: wantedOrgUnits(p.request.OrgUnits)}
 	if p.visit != nil {
 		g.elements = map[string]bool{}
 	}
-	err = p.from.Client.Export(p.evidence.call(ctx, fmt.Sprintf("Fetch %s from CHT %s", p.period, p.from.Name)), p.set.ID, monthsOf(p.period)[0], func(v *cht.Value) error {
-		if v.Index%progressEvery == 0 {
-			s.watch(Progress{Step: "fetch", Done: v.Index})
-		}
-		return g.take(v, rules, wanted)
-	})
-	if err != nil {
+	if err := s.readExport(ctx, p, rules, g); err != nil {
 		spool.close()
 		return nil, err
 	}
 	for _, orgUnit := range p.request.OrgUnits {
-		if !wanted[orgUnit] {
+		if !g.wanted[orgUnit] {
 			continue
 		}
 		spool.close()
@@ -379,20 +380,27 @@ func wantedOrgUnits(ids []string) map[string]bool {
 	return wanted
 }
 
-func (g *gathering) take(v *cht.Value, rules *mapping.Mapping, wanted map[string]bool) error {
+// take takes a value in.
+func (g *gathering) take(v *cht.Value, rules *mapping.Mapping) error {
 	c := &g.cell
 	fate := rules.Take(v, c)
+	c.Month = g.month
 	g.note(fate)
-	if wanted != nil {
-		if _, asked := wanted[c.OrgUnit]; !asked {
+	if g.wanted != nil {
+		if _, asked := g.wanted[c.OrgUnit]; !asked {
 			return nil
 		}
-		wanted[c.OrgUnit] = false
+		g.wanted[c.OrgUnit] = false
+	}
+	if g.again && (fate == mapping.Dropped || fate == mapping.Taken && isOut(g.live, c.OrgUnit)) {
+		return nil // it counts once, with the first month
 	}
 	for _, name := range v.Extra {
 		g.extras[name]++
 	}
-	g.uses.Take(c)
+	if !g.again {
+		g.uses.Take(c)
+	}
 	if fate != mapping.Homeless && isOut(g.live, c.OrgUnit) {
 		g.dropped[c.OrgUnit]++
 		g.notLive++
@@ -407,6 +415,9 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping, wanted map[string
 	case mapping.Homeless:
 		g.homeless.Add(c.Issue())
 	default:
+		if n := len(g.silent); n > 0 && c.Value != 0 && g.silent[n-1] == g.month {
+			g.silent = g.silent[:n-1]
+		}
 		return g.spool.add(c)
 	}
 	return nil
@@ -415,6 +426,9 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping, wanted map[string
 // note takes in of the cell under way whether its org unit has figures.
 func (g *gathering) note(fate mapping.Fate) {
 	c := &g.cell
+	if g.figures == nil {
+		g.figures, g.leftOut = map[string]bool{}, map[string]bool{}
+	}
 	switch {
 	case fate == mapping.Dropped && c.LeftOut():
 		g.leftOut[c.OrgUnit] = true
@@ -429,7 +443,7 @@ func (g *gathering) note(fate mapping.Fate) {
 	}
 }
 
-// prepareLimit is how long preparing may take where the source sets no limit.
+// prepareLimit is how long preparing a month may take where the source sets no limit.
 const prepareLimit = 20 * time.Minute
 
 // prepareStored does the step prepare of a stored submission.
@@ -458,10 +472,7 @@ func (s *Submitter) prepareStored(ctx context.Context, sub ledger.Submission) (*
 	})
 	p.compares = true
 	defer p.Close()
-	limit := who.from.Limit
-	if limit == 0 {
-		limit = prepareLimit
-	}
+	limit := cmp.Or(who.from.Limit, prepareLimit) * time.Duration(len(monthsOf(sub.Period)))
 	limited, cancel := context.WithTimeout(wanted, limit)
 	defer cancel()
 	started := time.Now()

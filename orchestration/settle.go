@@ -284,7 +284,7 @@ func (w *settlement) tell(g *gathering) {
 	if w.reported == 0 && t.report.Counts.Unsent+t.report.Counts.Unchanged == 0 {
 		t.addIssues([]issue.Issue{{
 			Code: "nothing_reported", Severity: issue.Note, Count: t.report.Counts.Dropped,
-			Text: "every value is zero or left out by a rule, so nothing is sent", Remedy: "check that phones have synced for this month, and the rules of the data set",
+			Text: "every value is zero or left out by a rule, so nothing is sent", Remedy: "check that phones have synced for this " + spanOf(w.period.Type()) + ", and the rules of the data set",
 		}})
 	}
 	note("org_units_not_live", g.notLive, "these values are of org units that have not joined yet, by live_from of the data set", "add their district to live_from when it joins")
@@ -300,7 +300,7 @@ func (w *settlement) tell(g *gathering) {
 		t.hold(fmt.Sprintf("somebody changed values of %d org unit(s) in DHIS2", w.edited), "approving overwrites what was changed there")
 	}
 	if fall := w.changes.Was - w.changes.Becomes; w.policy.MostShrink > 0 && w.changes.Was > 0 && fall*100 > w.policy.MostShrink*w.changes.Was {
-		t.hold(fmt.Sprintf("the month shrinks from %d to %d, by more than %d %%", w.changes.Was, w.changes.Becomes, w.policy.MostShrink),
+		t.hold(fmt.Sprintf("the %s shrinks from %d to %d, by more than %d %%", spanOf(w.period.Type()), w.changes.Was, w.changes.Becomes, w.policy.MostShrink),
 			"look into the CHT for what is missing; approve only where the fall is true")
 	}
 }

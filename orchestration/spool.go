@@ -152,6 +152,7 @@ func (s *cellSpool) add(c *mapping.Cell) error {
 		b = s.text(b, c.Found)
 		b = s.text(b, unless(c.FromOrgUnit, c.OrgUnit))
 		b = s.text(b, unless(c.FromElement, c.DataElement))
+		b = s.text(b, c.Month)
 		b = binary.AppendUvarint(b, uint64(c.Value-mapping.Unread)) //nolint:gosec // nothing is below Unread
 		return binary.AppendUvarint(b, uint64(c.Index))             //nolint:gosec // nor is a place below zero
 	})
@@ -178,6 +179,7 @@ func (s *cellSpool) of(orgUnit string) ([]mapping.Cell, error) {
 		c.Found = u.text()
 		c.FromOrgUnit = cmp.Or(u.text(), c.OrgUnit)
 		c.FromElement = cmp.Or(u.text(), c.DataElement)
+		c.Month = u.text()
 		c.Value = int64(u.number()) + mapping.Unread //nolint:gosec // as it was written
 		c.Index = int(u.number())                    //nolint:gosec // as it was written
 		s.cells = append(s.cells, c)

@@ -267,7 +267,7 @@ func CheckPeriod(period string) error {
 		return nil
 	}
 	if _, err := dhis2.ParsePeriod(period); err != nil {
-		return &UsageError{What: err.Error(), Remedy: "give a month such as 202610, or " + LatestClosed}
+		return &UsageError{What: err.Error(), Remedy: "give a month such as 202610, a quarter such as 2026Q4 or a year such as 2026, or " + LatestClosed}
 	}
 	return nil
 }
@@ -287,7 +287,7 @@ func Periods(text string) ([]string, error) {
 		err = fmt.Errorf("%s does not come after %s", to, from)
 	}
 	if err != nil {
-		return nil, &UsageError{What: fmt.Sprintf("period %q: %v", text, err), Remedy: "give the first and the last month, such as 202601..202606"}
+		return nil, &UsageError{What: fmt.Sprintf("period %q: %v", text, err), Remedy: "give the first and the last one, such as 202601..202606"}
 	}
 	var periods []string
 	for p := last; !p.Before(first); p = p.Previous() {
@@ -361,8 +361,8 @@ func (s *Submitter) resolve(ctx context.Context, who parties, r Request) (dhis2.
 	calendar, err := s.calendar(ctx, who.from)
 	if err != nil {
 		return dhis2.Period{}, &NotNowError{
-			What:   fmt.Sprintf("which month closed last cannot be told before CHT %s was asked once: %v", who.from.Name, err),
-			Remedy: "ask again when the CHT is there, or give the month, such as 202610",
+			What:   fmt.Sprintf("which %s closed last cannot be told before CHT %s was asked once: %v", spanOf(who.set.periodType()), who.from.Name, err),
+			Remedy: "ask again when the CHT is there, or give " + aPeriod(who.set.periodType()),
 			err:    err,
 		}
 	}

@@ -90,9 +90,9 @@ func (t Timing) Started(p ledger.Planned, submission string, now time.Time) ledg
 }
 
 // Replan gives the row as it is to be with these settings. It is equal to the one given, by ==, when nothing changes. A row
-// without a schedule, or of a period before the first, is done until there is one again.
+// without a schedule, or of a period before the first or of another type, is done until there is one again.
 func (t Timing) Replan(p ledger.Planned, now time.Time) ledger.Planned {
-	if t.Schedule.IsZero() || t.FirstPeriod.IsZero() || p.Period.Before(t.FirstPeriod) {
+	if t.Schedule.IsZero() || p.Period.Type() != t.FirstPeriod.Type() || p.Period.Before(t.FirstPeriod) {
 		p.Done = true
 		return p
 	}

@@ -126,7 +126,7 @@ const leastWindow = 7 * 24 * time.Hour
 // some days in any case.
 func (s *Submitter) windowEnd(sub ledger.Submission) time.Time {
 	end := sub.CreatedAt.Add(leastWindow)
-	last := sub.Period.First().AddDate(0, 1, s.Operation(sub.DataSet).RereadDays)
+	last := sub.Period.Last().AddDate(0, 0, 1+s.Operation(sub.DataSet).RereadDays)
 	if last.After(end) {
 		return last
 	}

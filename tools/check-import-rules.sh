@@ -17,7 +17,7 @@ may() {
     internal/validation) echo "internal/mapping internal/dhis2 $leaves" ;;
     internal/target) echo "internal/cht $leaves" ;;
     internal/mapping) echo "internal/cht internal/dhis2 $leaves" ;;
-    internal/ledger) echo "internal/dhis2 $leaves" ;;
+    internal/ledger) echo "internal/dhis2 internal/target $leaves" ;;
     config | internal/cht | internal/dhis2 | internal/openhim | internal/notice | internal/transport) echo "$leaves" ;;
   esac
 }

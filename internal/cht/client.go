@@ -1,9 +1,13 @@
 // Package cht reads aggregates from a server of the Community Health Toolkit (CHT).
 //
-// The source is the export for DHIS2, GET /api/v2/export/dhis, which CHT has had unchanged since 3.9. Its answer has
+// One source is the export for DHIS2, GET /api/v2/export/dhis, which CHT has had unchanged since 3.9. Its answer has
 // traps: it adds elements up that it should not, fills with zeros, and says 200 for a month that nobody asked for. This
 // package makes sure that the answer is whole and is the one that was asked for, and yields what stands in it, value by
 // value. What may pass is judged by package mapping.
+//
+// The other source are the target documents that the export adds up, with the contacts that they belong to, read from the
+// CHT's database page by page. Their ids are names of people: no error has them, and nothing of these calls is kept as evidence
+// but that they were made. Package target adds them up.
 package cht
 
 import (
@@ -27,17 +31,18 @@ type Caller interface {
 	Stream(request *http.Request, again func(try int, response *http.Response, body []byte, err error) (time.Duration, bool)) (*http.Response, []byte, error)
 }
 
-// Client reads from one CHT. It may be used by several goroutines; exports wait for each other, as the server builds
-// each one in memory and its other users wait meanwhile.
+// Client reads from one CHT. It may be used by several goroutines; exports, and readings of documents, wait for each other, as the
+// server builds an export in memory and its other users wait meanwhile.
 type Client struct {
 	base    *url.URL
 	caller  Caller
 	exports chan struct{}
+	page    int
 }
 
 // New makes a client of the server at base, which may carry a path.
 func New(base *url.URL, caller Caller) *Client {
-	return &Client{base: base, caller: caller, exports: make(chan struct{}, 1)}
+	return &Client{base: base, caller: caller, exports: make(chan struct{}, 1), page: pageRows}
 }
 
 // Info says what server answers.

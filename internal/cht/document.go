@@ -1,6 +1,12 @@
 package cht
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -11,7 +17,7 @@ type TargetDocument struct {
 	ID, Rev string
 	// Owner is the id of the contact whose work it is.
 	Owner string
-	// Updated is the day on which the numbers last changed, at midnight UTC; the zero time where it is not told.
+	// Updated is the day on which the numbers last changed, on the phone's clock, at midnight UTC; the zero time where it is not told.
 	Updated time.Time
 	// Targets are in the order in which they stand.
 	Targets []TargetCount
@@ -39,6 +45,197 @@ func OwnerOf(documentID string) (owner string, ok bool) {
 		return "", false
 	}
 	return rest[:at], true
+}
+
+// tag is the month as target documents name it, such as "2026-07".
+func (m Month) tag() string { return fmt.Sprintf("%04d-%02d", m.Year, int(m.Month)) }
+
+// TargetDocuments reads the target documents of a month, and gives them to yield in the order of their ids. A TargetDocument is only
+// good until yield returns; an error of yield ends the reading and is returned. It needs an online user (GET /medic/_all_docs).
+//
+// Only when it returns nil were these all. A document that comes or changes during the reading may be given as it was before. While
+// it reads, no other export or reading of this Client begins: yield must not ask for one.
+func (c *Client) TargetDocuments(ctx context.Context, month Month, yield func(*TargetDocument) error) error {
+	r := targetReader{reading: reading{doing: "read the target documents of " + month.String() + " from the CHT", prefix: month.documents()}}
+	r.doc = r.document
+	r.row = func(one *row) error { return r.give(one, yield) }
+	return c.pages(ctx, &r.reading, month.pages("&include_docs=true"))
+}
+
+// TargetRevisions reads the ids and revisions of the target documents of a month, and nothing else of them, in the order of their ids.
+// What holds for TargetDocuments holds for it.
+func (c *Client) TargetRevisions(ctx context.Context, month Month, yield func(id, rev string) error) error {
+	r := reading{doing: "read the revisions of the target documents of " + month.String() + " from the CHT", prefix: month.documents()}
+	r.row = func(one *row) error { return yield(string(one.id), string(one.rev)) }
+	return c.pages(ctx, &r, month.pages(""))
+}
+
+// TargetDocumentsOf reads the target documents with these ids, in their order. Those that are gone meanwhile are left out. What holds
+// for TargetDocuments holds for it.
+func (c *Client) TargetDocumentsOf(ctx context.Context, ids []string, yield func(*TargetDocument) error) error {
+	r := targetReader{reading: reading{doing: "read changed target documents from the CHT"}}
+	r.doc = r.document
+	r.row = func(one *row) error { return r.give(one, yield) }
+	return c.keys(ctx, &r.reading, "/medic/_all_docs?include_docs=true", ids)
+}
+
+// documents is how the ids of the month's target documents begin.
+func (m Month) documents() string { return "target~" + m.tag() + "~" }
+
+// pages gives the addresses of the pages with the month's documents.
+func (m Month) pages(more string) func(last string, limit int) string {
+	prefix := m.documents()
+	return func(last string, limit int) string {
+		if last == "" {
+			last = prefix
+		}
+		return "/medic/_all_docs?startkey=" + parameter(last) + "&endkey=" + parameter(prefix+"\ufff0") + more + "&limit=" + strconv.Itoa(limit)
+	}
+}
+
+// targetReader reads target documents into one TargetDocument over and over.
+type targetReader struct {
+	reading
+
+	found struct {
+		now TargetDocument
+		// kind and period are what the document says of itself; noTargets why its targets cannot be read.
+		kind, period string
+		noTargets    string
+	}
+}
+
+const noTargetList = "it has no list of targets"
+
+// document reads the document of a row.
+func (r *targetReader) document(s *scan) {
+	d := &r.found
+	d.now = TargetDocument{Targets: d.now.Targets[:0]}
+	d.kind, d.period, d.noTargets = "", "", noTargetList
+	if !s.enter('{') {
+		return
+	}
+	for s.more('}') {
+		switch string(s.name()) {
+		case "_rev":
+			d.now.Rev = string(s.textOr())
+		case "type":
+			d.kind = r.keep(s.textOr())
+		case "owner":
+			d.now.Owner = string(s.textOr())
+		case "reporting_period":
+			d.period = r.keep(s.textOr())
+		case "updated_date":
+			d.now.Updated = dayOf(s.count())
+		case "targets":
+			d.noTargets = r.targets(s)
+		default:
+			s.skip()
+		}
+	}
+}
+
+// targets reads the list of targets, and says why it cannot.
+func (r *targetReader) targets(s *scan) (why string) {
+	last := r.found.now.Targets[:cap(r.found.now.Targets)] // of the document before: mostly the same ids in the same order
+	targets := last[:0]
+	r.found.now.Targets = targets
+	if !s.enter('[') {
+		return noTargetList
+	}
+	for s.more(']') {
+		if !s.enter('{') {
+			why = "one of its targets is no object"
+			continue
+		}
+		var id []byte
+		one := TargetCount{Pass: Unread, Total: Unread}
+		for s.more('}') {
+			switch string(s.name()) {
+			case "id":
+				id = s.textOr()
+			case "value":
+				one.Pass, one.Total = counts(s)
+			default:
+				s.skip()
+			}
+		}
+		if len(id) == 0 {
+			why = "one of its targets has no id"
+			continue
+		}
+		if n := len(targets); n < len(last) && last[n].ID == string(id) {
+			one.ID = last[n].ID
+		} else {
+			one.ID = r.keep(id)
+		}
+		targets = append(targets, one)
+	}
+	r.found.now.Targets = targets
+	return why
+}
+
+// counts reads the value of a target.
+func counts(s *scan) (pass, total int64) {
+	pass, total = Unread, Unread
+	if !s.enter('{') {
+		return pass, total
+	}
+	for s.more('}') {
+		switch string(s.name()) {
+		case "pass":
+			pass = s.count()
+		case "total":
+			total = s.count()
+		default:
+			s.skip()
+		}
+	}
+	return pass, total
+}
+
+// give yields the document of a row, where there is one.
+func (r *targetReader) give(one *row, yield func(*TargetDocument) error) error {
+	if !one.hasDoc {
+		return nil // deleted meanwhile
+	}
+	d := &r.found
+	d.now.ID = string(one.id)
+	if d.now.Rev == "" {
+		d.now.Rev = string(one.rev)
+	}
+	_, rest, _ := bytes.Cut(one.id, []byte("target~"))
+	period, _, _ := bytes.Cut(rest, []byte("~"))
+	switch {
+	case d.kind != "target":
+		d.now.Malformed = "it is of another type than target"
+	case d.period == "" || d.period != string(period):
+		d.now.Malformed = "it is of another month than its id"
+	case d.now.Owner == "":
+		d.now.Malformed = "it has no owner"
+	default:
+		d.now.Malformed = d.noTargets
+	}
+	if d.now.Malformed != "" {
+		d.now.Targets = d.now.Targets[:0]
+	}
+	return yield(&d.now)
+}
+
+// dayOf gives the day of an updated_date: the start of a day on the clock of a phone whose zone nobody knows, and so the nearest
+// midnight. That is right from 12 hours west of Greenwich to 12 hours east.
+func dayOf(millis int64) time.Time {
+	const last = 253_402_300_799_000 // of the year 9999
+	if millis <= 0 || millis > last {
+		return time.Time{}
+	}
+	return time.UnixMilli(millis).UTC().Add(12 * time.Hour).Truncate(24 * time.Hour)
+}
+
+// parameter writes a value as CouchDB reads it in an address.
+func parameter(value any) string {
+	text, _ := json.Marshal(value) // texts can always be written
+	return url.QueryEscape(string(text))
 }
 
 // ContactState says whether a contact is there.

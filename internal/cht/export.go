@@ -61,12 +61,10 @@ type Value struct {
 // nothing when no place carries an org unit of the data set.
 func (c *Client) Export(ctx context.Context, dataSet string, month Month, yield func(*Value) error) error {
 	doing := fmt.Sprintf("fetch %s of data set %s from the CHT", month, dataSet)
-	select {
-	case c.exports <- struct{}{}:
-		defer func() { <-c.exports }()
-	case <-ctx.Done():
-		return fmt.Errorf("%s: %w", doing, ctx.Err())
+	if err := c.acquire(ctx, doing); err != nil {
+		return err
 	}
+	defer c.release()
 	// The server takes any instant of the month; the middle keeps its time zone from moving it into the next one.
 	middle := time.Date(month.Year, month.Month, 15, 12, 0, 0, 0, time.UTC)
 	query := url.Values{

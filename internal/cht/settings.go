@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -16,8 +15,10 @@ import (
 type Settings struct {
 	// DataSets are the ids of the DHIS2 data sets that the CHT knows, in its order.
 	DataSets []string
-	// Targets are the targets that have a DHIS2 data element.
-	Targets []Target
+	// Targets are the targets that have a DHIS2 data element, Undirected those that have none.
+	Targets, Undirected []Target
+	// ContactTypes are the sorts of place and person, in the order of the settings; none in configurations that are older than CHT 3.7.
+	ContactTypes []ContactType
 	// MonthStartDate is the day on which a reporting month begins, 1 to 31.
 	MonthStartDate int
 	// NepaliMonths means that the CHT counts in months of the Nepali calendar (5.3 and later).
@@ -39,6 +40,13 @@ type Target struct {
 	Listed bool
 }
 
+// ContactType is a sort of place or person. Parents are the types that stand above it, none for the topmost.
+type ContactType struct {
+	ID      string
+	Person  bool
+	Parents []string
+}
+
 // For says whether the target belongs to a data set: one without a data set belongs to all.
 func (t Target) For(dataSet string) bool { return t.DataSet == "" || t.DataSet == dataSet }
 
@@ -57,6 +65,7 @@ type settingsDocument struct {
 	} `json:"dhis_data_sets"`
 	Roles       json.RawMessage `json:"roles"`
 	Permissions json.RawMessage `json:"permissions"`
+	Types       json.RawMessage `json:"contact_types"`
 	Tasks       struct {
 		Targets struct {
 			Items []struct {
@@ -70,7 +79,7 @@ type settingsDocument struct {
 		MonthStartDate json.RawMessage `json:"month_start_date"`
 		VisitCount     struct {
 			MonthStartDate json.RawMessage `json:"month_start_date"`
-			NepaliMonths   bool            `json:"use_bikram_sambat_months"`
+			NepaliMonths   json.RawMessage `json:"use_bikram_sambat_months"`
 		} `json:"visit_count"`
 	} `json:"uhc"`
 }
@@ -97,18 +106,14 @@ func (t *anyText) UnmarshalJSON(raw []byte) error {
 }
 
 func (d *settingsDocument) settings() *Settings {
-	s := &Settings{MonthStartDate: 1, NepaliMonths: d.UHC.VisitCount.NepaliMonths}
+	s := &Settings{NepaliMonths: truthy(d.UHC.VisitCount.NepaliMonths)}
 	for _, set := range d.DataSets {
 		s.DataSets = append(s.DataSets, set.ID)
 	}
 	s.Roles = keysOf(d.Roles)
+	s.ContactTypes = contactTypesOf(d.Types)
 	s.Exporters, s.HalfExporters = rolesWith(d.Permissions, "can_export_all"), rolesWith(d.Permissions, "can_export_dhis")
-	// People write the day as a number or as a text; the CHT takes both, and the first for what is neither.
-	for _, day := range []json.RawMessage{d.UHC.VisitCount.MonthStartDate, d.UHC.MonthStartDate} {
-		if n, err := strconv.Atoi(strings.Trim(string(day), `"`)); err == nil && n >= 1 && n <= 31 {
-			s.MonthStartDate = n
-		}
-	}
+	s.MonthStartDate = startDay(d.UHC.MonthStartDate, d.UHC.VisitCount.MonthStartDate)
 	for _, item := range d.Tasks.Targets.Items {
 		var one targetElement
 		var list []targetElement
@@ -118,16 +123,42 @@ func (d *settingsDocument) settings() *Settings {
 		case !listed && json.Unmarshal(item.DHIS, &one) == nil:
 			list = []targetElement{one}
 		}
+		directed := false
 		for _, e := range list {
 			if e.DataElement != "" {
+				directed = true
 				s.Targets = append(s.Targets, Target{
 					ID: item.ID, Type: string(item.Type), DataSet: string(e.DataSet), DataElement: string(e.DataElement), Listed: listed,
 					CategoryOptionCombo: string(e.CategoryOptionCombo), AttributeOptionCombo: string(e.AttributeOptionCombo),
 				})
 			}
 		}
+		if !directed && item.ID != "" {
+			s.Undirected = append(s.Undirected, Target{ID: item.ID, Type: string(item.Type)})
+		}
 	}
 	return s
+}
+
+// contactTypesOf reads the contact types; one that is not as it should be is left out.
+func contactTypesOf(raw json.RawMessage) []ContactType {
+	var list []json.RawMessage
+	var types []ContactType
+	_ = json.Unmarshal(raw, &list)
+	for _, one := range list {
+		var t struct {
+			ID      string          `json:"id"`
+			Person  json.RawMessage `json:"person"`
+			Parents json.RawMessage `json:"parents"`
+		}
+		if json.Unmarshal(one, &t) != nil || t.ID == "" {
+			continue
+		}
+		var parents []string
+		_ = json.Unmarshal(t.Parents, &parents)
+		types = append(types, ContactType{ID: t.ID, Person: string(t.Person) == "true", Parents: parents})
+	}
+	return types
 }
 
 // keysOf gives the names in an object, in their order; none of what is no object.
@@ -157,7 +188,7 @@ func (s *Settings) Check(dataSet string) error {
 		return &Error{Doing: doing, Kind: Refused, What: "the CHT does not know it; " + known, Remedy: "correct the id in data_sets, or add the data set to dhis_data_sets in the CHT's settings"}
 	}
 	if s.NepaliMonths {
-		return &Error{Doing: doing, Kind: Refused, What: "the CHT counts in Nepali months", Remedy: "months of the Nepali calendar cannot be sent as Gregorian ones; this version of the mediator sends Gregorian months only"}
+		return &Error{Doing: doing, Kind: Refused, What: "the CHT counts in Nepali months", Remedy: nepaliRemedy}
 	}
 	return nil
 }

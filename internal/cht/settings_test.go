@@ -39,6 +39,13 @@ func TestSettingsReadWhatARealServerSent(t *testing.T) {
 			{ID: "llin-distributed", Type: "count", DataSet: "DsMalariaM1", DataElement: "DeLlinDist1", Listed: true},
 			{ID: "llin-distributed", Type: "count", DataSet: "DsMchMonth1", DataElement: "DeLlinDist2", Listed: true},
 		},
+		Undirected: []Target{{ID: "home-visits", Type: "count"}},
+		ContactTypes: []ContactType{
+			{ID: "district"},
+			{ID: "health_facility", Parents: []string{"district"}},
+			{ID: "chw_area", Parents: []string{"health_facility"}},
+			{ID: "chw", Person: true, Parents: []string{"chw_area", "health_facility"}},
+		},
 	}
 	if diff := cmp.Diff(want, settingsOf(t, recorded(t, "settings-200"))); diff != "" {
 		t.Errorf("settings differ (-want +got):\n%s", diff)
@@ -75,8 +82,28 @@ func TestTargetsThatNameNoElementAreLeftOut(t *testing.T) {
 		{"id":"half a list","dhis":[{"dataElement":"A"},{}]},
 		{"id":"whole","dhis":{"dataElement":"B"}}]}}}`
 	want := []Target{{ID: "odd fields", DataElement: "A", CategoryOptionCombo: "7", DataSet: `["X"]`}, {ID: "half a list", DataElement: "A", Listed: true}, {ID: "whole", DataElement: "B"}}
-	if diff := cmp.Diff(want, settingsOf(t, in).Targets); diff != "" {
+	got := settingsOf(t, in)
+	if diff := cmp.Diff(want, got.Targets); diff != "" {
 		t.Errorf("targets differ (-want +got):\n%s", diff)
+	}
+	undirected := []Target{{ID: "without"}, {ID: "null"}, {ID: "text"}, {ID: "empty"}, {ID: "empty list"}}
+	if diff := cmp.Diff(undirected, got.Undirected); diff != "" {
+		t.Errorf("targets without an element differ (-want +got):\n%s", diff)
+	}
+}
+
+func TestContactTypesThatAreOddAreLeftOut(t *testing.T) {
+	for in, want := range map[string][]ContactType{
+		`{}`:                      nil,
+		`{"contact_types":null}`:  nil,
+		`{"contact_types":"chw"}`: nil,
+		`{"contact_types":[null,7,{"id":8},{"id":""},{"id":"a","person":"yes","parents":"b"},{"id":"c","person":true,"parents":["a"]}]}`: {
+			{ID: "a"}, {ID: "c", Person: true, Parents: []string{"a"}},
+		},
+	} {
+		if diff := cmp.Diff(want, settingsOf(t, in).ContactTypes); diff != "" {
+			t.Errorf("%s: contact types differ (-want +got):\n%s", in, diff)
+		}
 	}
 }
 

@@ -133,8 +133,9 @@ func (r *Recorder) add(t *Try) {
 
 // Try is one try of a call as it is made. A nil Try records nothing.
 type Try struct {
-	began time.Time
-	limit int
+	began   time.Time
+	limit   int
+	private bool
 
 	mu       sync.Mutex
 	kept     Exchange // what it tells of the request does not change
@@ -148,12 +149,12 @@ func (r *Recorder) Begin(request *http.Request) *Try {
 	if r == nil {
 		return nil
 	}
-	t := &Try{limit: r.limit, kept: Exchange{
+	t := &Try{limit: r.limit, private: isPrivate(request.Context()), kept: Exchange{
 		Method:     request.Method,
-		Address:    strings.ToValidUTF8(Address(request.URL), "\uFFFD"),
+		Address:    strings.ToValidUTF8(addressOf(request), "\uFFFD"),
 		SentHeader: Header(request.Header),
 	}}
-	t.kept.Sent = r.sent(request)
+	t.kept.Sent = t.keep(r.sent(request))
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t.began = time.Now()
@@ -209,6 +210,9 @@ func (t *Try) Answered(status int, header http.Header) {
 	if t == nil {
 		return
 	}
+	if t.private {
+		header = harmlessHeader(header)
+	}
 	kept := Header(header)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -246,14 +250,22 @@ func (t *Try) End(err error) {
 	switch {
 	case t.received == nil:
 	case whole:
-		t.kept.Received = t.received.Body()
+		t.kept.Received = t.keep(t.received.Body())
 	default:
-		t.kept.Received = t.received.part()
+		t.kept.Received = t.keep(t.received.part())
 	}
 	t.received = nil
 	if err != nil && !whole {
 		t.kept.Error = Keep(err.Error(), maxError)
 	}
+}
+
+// keep gives what may be kept of a body.
+func (t *Try) keep(b Body) Body {
+	if t.private {
+		return withoutContent(b)
+	}
+	return b
 }
 
 // exchange is the try as it stands. The headers are shared, and not changed any more.
@@ -266,7 +278,7 @@ func (t *Try) exchange() Exchange {
 	}
 	e.Took, e.Error = time.Since(t.began), "not finished yet"
 	if t.received != nil {
-		e.Received = t.received.part()
+		e.Received = t.keep(t.received.part())
 	}
 	return e
 }

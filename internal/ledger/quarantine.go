@@ -72,12 +72,13 @@ func (l *Ledger) Quarantine(ctx context.Context, id, after string) iter.Seq2[[]Q
 }
 
 // Before gives the counts of the last submission of the same data set and source that was carried to its end, of the key's
-// period or of one before; false where there is none. Those of chosen org units, dry runs, and those that a person has
+// period or of one before of the same type, as a data set's may be changed; false where there is none. Those of chosen org units, dry runs, and those that a person has
 // ended, that failed, or of which nothing was taken, as in a locked period, do not count.
 func (l *Ledger) Before(ctx context.Context, k Key) (period string, c Counts, found bool, err error) {
 	err = l.read(ctx, fmt.Sprintf("look for the submission before %s", k.name()), func(tx *sql.Tx) error {
 		err := tx.QueryRowContext(ctx, `SELECT r.period, s.fetched, s.dropped, s.quarantined FROM submission s JOIN series r ON r.number = s.series
-			WHERE r.dhis2 = $1 AND r.data_set = $2 AND r.source = $3 AND r.period <= $4 AND s.dry_run = 0 AND s.mode = '' AND s.asked_units IN ('[]', 'null')
+			WHERE r.dhis2 = $1 AND r.data_set = $2 AND r.source = $3 AND r.period <= $4
+				AND LENGTH(r.period) = LENGTH($4) AND (r.period LIKE '%Q%') = ($4 LIKE '%Q%') AND s.dry_run = 0 AND s.mode = '' AND s.asked_units IN ('[]', 'null')
 				AND s.state IN ($5, $6, $7) AND s.fetched > 0
 			ORDER BY r.period DESC, s.number DESC LIMIT 1`,
 			k.DHIS2, k.DataSet, k.CHT, k.Period.String(), Accepted, PartlyAccepted, Unchanged).Scan(&period, &c.Fetched, &c.Dropped, &c.Quarantined)

@@ -70,6 +70,13 @@ func suite(t *testing.T, opened func(*testing.T, *clock) *Ledger) {
 		{"old evidence is thinned", testThin},
 		{"what was accepted can be forgotten", testForget},
 		{"org units are registered once, whatever their source", testRegistrations},
+		{"target documents are remembered", testTargetDocuments},
+		{"the sum that is remembered is proved", testTargetProof},
+		{"counts of targets come back as they went in", testTargetCounts},
+		{"targets have numbers", testTargetNames},
+		{"there is one key", testTargetKey},
+		{"owners are remembered, and where they first stood", testTargetOwners},
+		{"old target documents are thinned", testTargetThin},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -16,12 +16,16 @@ type Keep struct {
 	// Accepted is what DHIS2 accepted of a key, counted from the last time that it accepted some; 36 months by default. A key
 	// that is submitted later is compared with what DHIS2 holds only.
 	Accepted int
+	// Targets is what is remembered of target documents, counted from the last time that their month was read; 6 months by default.
+	// Where their owners stood stays for as long as evidence does.
+	Targets int
 }
 
 const (
 	keepEvidence = 13
 	keepTotals   = 120
 	keepAccepted = 36
+	keepTargets  = 6
 	thinSlice    = 5
 )
 
@@ -96,10 +100,16 @@ func (l *Ledger) thin(ctx context.Context, tx *sql.Tx, submission int) error {
 // thinRest removes what nobody can want any more. A key goes when nothing is left that belongs to it.
 func (l *Ledger) thinRest(ctx context.Context, keep Keep) error {
 	evidence, totals, accepted := l.before(keep.Evidence, keepEvidence), l.before(keep.Totals, keepTotals), l.before(keep.Accepted, keepAccepted)
+	targets := l.before(keep.Targets, keepTargets)
 	for _, step := range []struct {
 		query string
 		args  []any
 	}{
+		{`DELETE FROM target_document WHERE month IN (SELECT number FROM target_month WHERE read_at < $1)`, []any{targets}},
+		{`UPDATE target_month SET full_at = 0 WHERE read_at < $1 AND full_at > 0`, []any{targets}},
+		{`DELETE FROM target_month WHERE read_at < $1`, []any{min(targets, evidence)}},
+		{`DELETE FROM target_owner WHERE checked_at < $1 AND NOT EXISTS (SELECT 1 FROM target_month m JOIN target_document d ON d.month = m.number
+			WHERE m.cht = target_owner.cht AND d.owner = target_owner.owner)`, []any{targets}},
 		{`DELETE FROM submission WHERE thinned_at > 0 AND ended_at < $1`, []any{totals}},
 		{`DELETE FROM outbox WHERE state <> $1 AND next_at < $2`, []any{letterWaiting, evidence}},
 		{`DELETE FROM schedule WHERE state = $1 AND due_at < $2`, []any{planDone, accepted}},

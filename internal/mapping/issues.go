@@ -15,17 +15,23 @@ import (
 func (c *Cell) Issue() issue.Issue {
 	text, remedy := c.Fault.words()
 	where, verb := fmt.Sprintf("value %d of the export", c.Index), "is"
+	if c.Month != "" {
+		where += " of " + c.Month
+	}
 	if c.Fault == UnknownCode || c.Fault == AmbiguousCode {
 		verb = "has"
 	}
 	if c.Found != "" {
 		where += fmt.Sprintf(" %s %.60s", verb, c.Found)
 	}
-	index := c.Index
+	index := &c.Index
+	if c.Fault == MonthMissing {
+		where, index = "the export of "+c.Month+" does not have it", nil
+	}
 	return issue.Issue{
 		Code: string(c.Fault), Severity: issue.Cell, Count: 1,
 		Text: text + " (" + where + ")", Remedy: remedy,
-		DataElement: c.DataElement, OrgUnit: c.OrgUnit, CategoryOptionCombo: c.CategoryOptionCombo, Index: &index,
+		DataElement: c.DataElement, OrgUnit: c.OrgUnit, CategoryOptionCombo: c.CategoryOptionCombo, Index: index,
 	}
 }
 
@@ -65,6 +71,8 @@ func (f Fault) words() (text, remedy string) {
 		return "two data elements come together under one id", "name the id in sum_data_elements if their values are to add up, or correct rename_data_elements"
 	case WrongAttribute:
 		return "the data set has categories of its own in DHIS2, and the value has none of their attribute option combos", "set attribute_option_combo of the data set, or dhis.attributeOptionCombo of the CHT's target, to one of the data set's category combo"
+	case MonthMissing:
+		return "the months of the period do not all have this cell, and their sum would pass for the whole", "places or targets of the CHT were changed while the months were read: submit the period again"
 	case PartMissing:
 		return "the value is one part of a sum of which another part stays behind", "correct the other part, named in its own issue"
 	default:

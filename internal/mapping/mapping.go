@@ -73,6 +73,8 @@ type Mapping struct {
 	// attributes are the combos of a data set with categories of its own, empty for any other.
 	attributes map[string]bool
 	names      dhis2.Names
+	// months are those of a period that has several; else nil.
+	months []string
 }
 
 // New makes a mapping ready. The settings tell which data elements the export adds up wrongly; of the data set, as it is
@@ -119,6 +121,8 @@ type Cell struct {
 	// FromOrgUnit and FromElement are the ids in CHT, Index is the place in the export.
 	FromOrgUnit, FromElement string
 	Index                    int
+	// Month is the month of the export, where the period has several.
+	Month string
 
 	touched touched
 }
@@ -146,6 +150,7 @@ const (
 	DuplicateCell Fault = "duplicate_cell"
 	ElementsMeet  Fault = "data_elements_meet"
 	PartMissing   Fault = "part_of_sum_missing"
+	MonthMissing  Fault = "month_of_period_missing"
 	// UnknownCode and AmbiguousCode are names that nothing goes by in DHIS2, or more than one thing.
 	UnknownCode   Fault = "unknown_code"
 	AmbiguousCode Fault = "ambiguous_code"
@@ -383,6 +388,9 @@ type Value struct {
 // OrgUnit settles all the cells of one org unit; it may put them in another order. The result does not depend on the
 // order in which they come.
 func (m *Mapping) OrgUnit(cells []Cell) Settled {
+	if len(m.months) > 1 {
+		cells = m.addMonths(cells)
+	}
 	slices.SortFunc(cells, compareCells)
 	if !m.rules.SendEmptyOrgUnits && allZero(cells) {
 		s := Settled{Empty: true}

@@ -29,7 +29,7 @@ type CHTConfig struct {
 	Now func() time.Time
 }
 
-// CHT stands in for a CHT, as far as exports, settings and the login go. It may be used by many goroutines.
+// CHT stands in for a CHT, as far as exports, settings, documents and the login go. It may be used by many goroutines.
 type CHT struct {
 	faults  faults
 	version string
@@ -42,6 +42,8 @@ type CHT struct {
 	access    access
 	exports   map[chtExportKey]*chtBody
 	set       map[[2]string][]byte
+	database  database
+	edits     []*pendingEdit
 
 	// log guards the account of what was asked.
 	log      sync.Mutex
@@ -115,12 +117,49 @@ func (c *CHT) SetExport(dataSet, period string, raw []byte) {
 	c.set[[2]string{dataSet, period}] = slices.Clone(raw)
 }
 
-// Change edits the documents, as phones and administrators do between two exports.
+// Change edits the documents, as phones and administrators do between two exports. The revision of a document changes with it.
 func (c *CHT) Change(edit func(*CHTDocuments)) {
 	c.state.Lock()
 	defer c.state.Unlock()
+	c.change(edit)
+}
+
+// change edits the documents, under the lock.
+func (c *CHT) change(edit func(*CHTDocuments)) {
 	edit(c.documents)
 	clear(c.exports)
+	c.database.forget()
+}
+
+// pendingEdit is a change that waits for its request.
+type pendingEdit struct {
+	path string
+	left int
+	edit func(*CHTDocuments)
+}
+
+// ChangeBefore edits the documents right before the nth request from now on (the first is 1) whose path begins with path, as a
+// phone does that syncs between two pages.
+func (c *CHT) ChangeBefore(path string, nth int, edit func(*CHTDocuments)) {
+	c.state.Lock()
+	defer c.state.Unlock()
+	c.edits = append(c.edits, &pendingEdit{path, nth, edit})
+}
+
+// changeBefore makes the changes that waited for a request with this path.
+func (c *CHT) changeBefore(path string) {
+	c.state.Lock()
+	defer c.state.Unlock()
+	c.edits = slices.DeleteFunc(c.edits, func(p *pendingEdit) bool {
+		if !strings.HasPrefix(path, p.path) {
+			return false
+		}
+		if p.left--; p.left > 0 {
+			return false
+		}
+		c.change(p.edit)
+		return true
+	})
 }
 
 // ServeHTTP answers as a CHT does, or as a fault says.
@@ -129,6 +168,7 @@ func (c *CHT) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	at := c.arrive(r, export)
 	answer := &statusWriter{ResponseWriter: w}
 	defer func() { c.leave(at, answer.status, export) }()
+	c.changeBefore(r.URL.Path)
 	c.faults.Wrap(http.HandlerFunc(c.serve)).ServeHTTP(answer, r)
 }
 
@@ -191,6 +231,8 @@ func (c *CHT) serve(w http.ResponseWriter, r *http.Request) {
 		c.serveExport(w, r, kind)
 	case r.Method == http.MethodPost && r.URL.Path == "/_session":
 		c.serveSession(w, r)
+	case r.Method == http.MethodPost && (r.URL.Path == allDocs || r.URL.Path == typeView):
+		c.serveMember(w, r)
 	case r.Method != http.MethodGet:
 		sendError(w, r, http.StatusNotFound, "Not found")
 	case r.URL.Path == "/api/info":
@@ -211,8 +253,12 @@ func (c *CHT) serveMember(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch r.URL.Path {
+	case allDocs:
+		c.serveAllDocs(w, r, user)
 	case orgUnitView:
 		c.serveOrgUnits(w, r, user)
+	case typeView:
+		c.serveTypes(w, r, user)
 	case "/api/deploy-info":
 		sendJSON(w, r, struct {
 			Namespace   string `json:"namespace"`
@@ -229,7 +275,7 @@ func (c *CHT) serveMember(w http.ResponseWriter, r *http.Request) {
 		c.state.Unlock()
 		newCHTBody(settings).send(w, r)
 	default:
-		sendError(w, r, http.StatusNotFound, "Not found")
+		c.serveREST(w, r, user)
 	}
 }
 

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -96,7 +97,13 @@ type CHTContact struct {
 	Parent       *CHTParent  `json:"parent,omitempty"`
 	ReportedDate int64       `json:"reported_date,omitempty"`
 	DHIS         CHTOrgUnits `json:"dhis,omitempty"`
+	// Muted is when the contact was muted, DateOfDeath when it died, in milliseconds since 1970.
+	Muted       string `json:"muted,omitempty"`
+	DateOfDeath int64  `json:"date_of_death,omitempty"`
 }
+
+// kind is the contact's type.
+func (c *CHTContact) kind() string { return cmp.Or(c.ContactType, c.Type) }
 
 // CHTParent is the chain of ids above a contact, as the contact itself carries it.
 type CHTParent struct {
@@ -140,12 +147,17 @@ type CHTTargetDocument struct {
 	// Targets is nil in a malformed document. Documents may share their targets and values: the stand-in only reads.
 	Targets     []CHTTargetCount `json:"targets,omitzero"`
 	UpdatedDate int64            `json:"updated_date"`
+	// Odd is JSON that stands in the place of a field in answers about documents; empty leaves the field out. Exports go by the
+	// fields themselves: who lets one stand for odd targets leaves Targets nil.
+	Odd map[string]string `json:"-"`
 }
 
 // CHTTargetCount is what was counted for one target. A nil Value is malformed.
 type CHTTargetCount struct {
 	ID    string          `json:"id"`
 	Value *CHTTargetValue `json:"value,omitempty"`
+	// Odd is JSON that stands in the place of all this in answers about documents.
+	Odd string `json:"-"`
 }
 
 // CHTTargetValue holds the numbers of a target, each an int or a float64 when it is sound; a string or a bool when it

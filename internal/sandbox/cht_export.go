@@ -202,6 +202,9 @@ func (e *chtExport) add(month []*CHTTargetDocument) error {
 			return errMalformedTarget
 		}
 		for i := range doc.Targets {
+			if doc.Targets[i].Odd == "null" {
+				return errMalformedTarget
+			}
 			element, there := e.targets[doc.Targets[i].ID]
 			if !there {
 				continue

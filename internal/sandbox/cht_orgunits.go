@@ -1,53 +1,75 @@
 package sandbox
 
 import (
-	"cmp"
-	"maps"
+	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 )
 
 // orgUnitView lists the places that carry an org unit.
 const orgUnitView = "/medic/_design/medic-admin/_view/contacts_by_dhis_orgunit"
 
-// chtOrgUnitRow is a row of that view. Doc is there when it is asked for.
-type chtOrgUnitRow struct {
-	Key   string      `json:"key"`
-	ID    string      `json:"id"`
-	Value *struct{}   `json:"value"`
-	Doc   *CHTContact `json:"doc,omitempty"`
+// orgUnitRow is a row of that view, before it is written.
+type orgUnitRow struct {
+	orgUnit string
+	row     *databaseRow
 }
 
 // serveOrgUnits answers with a row for each org unit of each contact, in the order of the org units.
 func (c *CHT) serveOrgUnits(w http.ResponseWriter, r *http.Request, user *CHTUser) {
 	if !online(user) {
-		newCHTBody([]byte(`{"code":403,"error":"forbidden","details":"Offline users are not allowed access to this endpoint"}`)).sendAs(w, r, http.StatusForbidden)
+		sendOffline(w, r)
+		return
+	}
+	query, ok := readRange(r, textKey)
+	if !ok {
+		sendBadQuery(w, r)
 		return
 	}
 	c.state.Lock()
-	rows := []chtOrgUnitRow{}
-	contacts := c.documents.contacts()
-	for _, id := range slices.Sorted(maps.Keys(contacts)) {
-		for _, unit := range contacts[id].DHIS {
-			row := chtOrgUnitRow{Key: unit.OrgUnit, ID: id}
-			if r.URL.Query().Get("include_docs") == "true" {
-				row.Doc = contacts[id]
+	c.database.read(c.documents)
+	body := c.database.orgUnits(query)
+	c.state.Unlock()
+	sendDatabase(w, r, body)
+}
+
+// orgUnits gives the body of the answer.
+func (d *database) orgUnits(q rangeQuery) []byte {
+	if q.key != nil {
+		q.start, q.end = q.key, q.key
+	}
+	var rows []orgUnitRow
+	for i := range d.rows {
+		if d.rows[i].contact == nil {
+			continue
+		}
+		for _, unit := range d.rows[i].contact.DHIS {
+			if unit.OrgUnit != "" {
+				rows = append(rows, orgUnitRow{unit.OrgUnit, &d.rows[i]})
 			}
-			rows = append(rows, row)
 		}
 	}
-	slices.SortStableFunc(rows, func(a, b chtOrgUnitRow) int { return cmp.Compare(a.Key, b.Key) })
-	text := marshal(struct {
-		Total  int             `json:"total_rows"`
-		Offset int             `json:"offset"`
-		Rows   []chtOrgUnitRow `json:"rows"`
-	}{len(rows), 0, rows})
-	c.state.Unlock()
-	body := newCHTBody(text)
-	w.Header().Set("ETag", body.etag)
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("WWW-Authenticate", "Cookie")
-	send(w, r, http.StatusOK, body.plain)
+	slices.SortStableFunc(rows, func(a, b orgUnitRow) int { return strings.Compare(a.orgUnit, b.orgUnit) })
+	body := fmt.Appendf(nil, `{"total_rows":%d,"offset":0,"rows":[`, len(rows))
+	rows = slices.DeleteFunc(rows, func(o orgUnitRow) bool {
+		return q.start != nil && o.orgUnit < *q.start || q.end != nil && o.orgUnit > *q.end ||
+			q.keys != nil && !slices.Contains(q.keys, o.orgUnit)
+	})
+	for i, one := range cutRange(rows, q) {
+		if i > 0 {
+			body = append(body, ',')
+		}
+		body = append(body, `{"key":`...)
+		body = append(appendText(body, one.orgUnit), `,"id":`...)
+		body = append(appendText(body, one.row.id), `,"value":null`...)
+		if q.docs {
+			body = append(body, `,"doc":`...)
+			body = one.row.append(body, d.revision(one.row))
+		}
+		body = append(body, '}')
+	}
+	return append(body, "]}"...)
 }
 
 // sendAs answers with a status that is no success.

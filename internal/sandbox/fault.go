@@ -48,6 +48,9 @@ const (
 	NewPeriodRace FaultKind = "new_period_race"
 	// RefusesGroup is DHIS2 from 2.43 on refusing all of a request for a reason of which it says nothing but a code.
 	RefusesGroup FaultKind = "refuses_group"
+	// ViewBuilding is a CHT's database that still builds a view: it waits for Delay, then answers 500 as CouchDB does when it
+	// gives up waiting. It was not recorded. A view that is built in time is Latency.
+	ViewBuilding FaultKind = "view_building"
 )
 
 // Fault is one misbehaviour on demand.
@@ -210,6 +213,11 @@ func (s suffering) Serve(w http.ResponseWriter, r *http.Request, next http.Handl
 		writePage(w, http.StatusRequestEntityTooLarge, "413 Request Entity Too Large")
 	case Status:
 		s.writeStatus(w)
+	case ViewBuilding:
+		pause(r.Context(), s.Delay)
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusInternalServerError)
+		_, _ = io.WriteString(w, `{"error":"timeout","reason":"The request could not be processed in a reasonable amount of time."}`)
 	case ResetAfter, CutBody, SlowBody, StatusAfter:
 		s.serveAfter(w, r, next)
 	default:

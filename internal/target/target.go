@@ -8,6 +8,7 @@ package target
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"fmt"
 )
 
 // ID is the keyed hash of the id of a contact or a document.
@@ -43,6 +44,13 @@ type Item struct {
 	DataElement, CategoryOptionCombo, AttributeOptionCombo string
 }
 
+// cell is where an item's numbers go.
+type cell struct{ dataElement, categoryOptionCombo, attributeOptionCombo string }
+
+func (i Item) cell() cell {
+	return cell{i.DataElement, i.CategoryOptionCombo, i.AttributeOptionCombo}
+}
+
 // Duplicates says what counts where one owner has several documents of a month.
 type Duplicates int
 
@@ -50,8 +58,8 @@ type Duplicates int
 const (
 	// Latest takes the document that changed last, the one with the larger sum of totals where two changed on one day.
 	Latest Duplicates = iota
-	// Sum adds them up, as the CHT's export does.
-	Sum
+	// Together adds them up, as the CHT's export does.
+	Together
 	// Largest takes the document whose totals have the largest sum. A whole document is taken, never parts of two.
 	Largest
 )
@@ -61,14 +69,40 @@ const (
 type Rules struct {
 	Items []Item
 	// Lowest lets a document count for the nearest place above its owner that carries an org unit of the data set, the owner
-	// included. Level, a contact type, lets it count for the nearest place of that type. Without either it counts for the owner and
-	// all places above, as in the export.
+	// included. Level, a contact type, lets it count for the nearest place of that type that does. Without either it counts for
+	// the owner and all places above, as in the export.
 	Lowest bool
 	Level  string
 	// Duplicates is for owners with several documents.
 	Duplicates Duplicates
 	// ExcludeTypes are the contact types of owners whose documents do not count, such as supervisors.
 	ExcludeTypes []string
+}
+
+// Validate tells the first thing in the rules that contradicts itself. A Sum takes such rules all the same: a cell of two measures
+// gets two values then, which nothing further on lets pass, and an item that stands there twice counts once.
+func (r Rules) Validate() error {
+	measures, seen := map[cell]Item{}, map[Item]bool{}
+	for _, item := range r.Items {
+		other, taken := measures[item.cell()]
+		switch {
+		case item.Target == "":
+			return fmt.Errorf("an item of data element %s has no target", item.DataElement)
+		case item.DataElement == "":
+			return fmt.Errorf("target %s has no data element", item.Target)
+		case item.Measure < Total || item.Measure > Percent:
+			return fmt.Errorf("target %s has no such measure: %d", item.Target, item.Measure)
+		case seen[item]:
+			return fmt.Errorf("target %s stands twice in one cell of data element %s", item.Target, item.DataElement)
+		case taken && other.Measure != item.Measure:
+			return fmt.Errorf("targets %s and %s add to one cell of data element %s by different measures", other.Target, item.Target, item.DataElement)
+		}
+		measures[item.cell()], seen[item] = item, true
+	}
+	if r.Lowest && r.Level != "" {
+		return fmt.Errorf("documents cannot count for the lowest place alone and for the level %s", r.Level)
+	}
+	return nil
 }
 
 // Place is a contact that carries org units.
@@ -96,7 +130,8 @@ type Document struct {
 	ID ID
 	// Updated is the day on which its numbers last changed, in days since 1970; 0 is not known.
 	Updated int
-	// Counts are its targets, by their numbers; a number of cht.Unread cannot be used.
+	// Counts are its targets, by their numbers; a number below 0, cht.Unread, cannot be used. A target that stands there twice
+	// adds up, as in the export.
 	Counts []Count
 	// Malformed says that nothing of it can be used.
 	Malformed bool

@@ -462,3 +462,38 @@ func BenchmarkStream(b *testing.B) {
 		read(b, func(ctx context.Context) context.Context { return exchange.NewRecorder(8 << 10).Record(ctx) })
 	})
 }
+
+// Documents of people are read with POST as well: each try sends the whole body again, and nothing of it is kept.
+func TestAPrivateCallIsSentAgainAndNotKept(t *testing.T) {
+	const user = "org.couchdb.user:asha"
+	var sent []string
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		text, _ := io.ReadAll(r.Body)
+		sent = append(sent, string(text)+"?"+r.URL.RawQuery)
+		switch len(sent) {
+		case 1:
+			w.Header().Set("Location", "/login?redirect="+user)
+			w.WriteHeader(http.StatusInternalServerError)
+		case 2:
+			panic(http.ErrAbortHandler)
+		}
+		_, _ = io.WriteString(w, "no such document: "+user)
+	})
+	ctx, recorder := recording(t)
+	request := post(exchange.Private(ctx), t, server.URL+"/medic/_all_docs?startkey="+user, strings.NewReader(user))
+	response, _, err := clientOf(t, Config{}).Stream(request, times(3, time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(response.Body); err != nil || string(got) != "no such document: "+user {
+		t.Errorf("got %q, %v", got, err)
+	}
+	_ = response.Body.Close()
+	if want := user + "?startkey=" + user; !cmp.Equal(sent, []string{want, want, want}) {
+		t.Errorf("sent %q, want each time %q", sent, want)
+	}
+	text, err := json.Marshal(recorder.Exchanges())
+	if err != nil || len(recorder.Exchanges()) != 3 || strings.Contains(string(text), "asha") || strings.Contains(string(text), "SHA") || strings.Contains(string(text), "sha256") {
+		t.Errorf("kept: %s, %v", text, err)
+	}
+}
