@@ -67,6 +67,10 @@ func (s *CHT) complete(c *Config, mistakes *Error) {
 	s.Zone = zone
 	checkPositive(where+".header_timeout", s.HeaderTimeout, mistakes)
 	checkPositive(where+".timeout", s.Timeout, mistakes)
+	if s.HierarchyAge < 0 || s.HierarchyAge > 720*time.Hour {
+		mistakes.add("%s.hierarchy_age: must be from 0s to 720h", where)
+	}
+	checkRange(where+".full_read_days", s.FullReadDays, 1, 365, mistakes)
 }
 
 func (s *DHIS2) complete(c *Config, mistakes *Error) {
@@ -112,9 +116,6 @@ func shapeOf(period string) string {
 func (s *DataSet) complete(c *Config, mistakes *Error) {
 	where := "data_sets." + s.ID
 	s.reach(c, where, mistakes)
-	if s.Source != "export" {
-		mistakes.add("%s.source: %q is not known; this version reads from export", where, s.Source)
-	}
 	switch {
 	case s.FirstPeriod == "":
 		mistakes.add("%s.first_period: is missing; give the first month that may be sent, as \"202601\", or quarter, as \"2026Q1\", or year, as \"2026\"", where)
@@ -135,6 +136,7 @@ func (s *DataSet) complete(c *Config, mistakes *Error) {
 	s.checkSchedule(where, mistakes)
 	s.readOrgUnits(c, where, mistakes)
 	s.readGaps(c, where, mistakes)
+	s.checkTargets(c, where, mistakes)
 	s.checkNewIDs(where, mistakes)
 }
 

@@ -104,6 +104,8 @@ type CHT struct {
 	CAFile        string        `koanf:"ca_file" doc:"PEM file of a certificate authority trusted beside the system's." example:"ca.pem"`
 	HeaderTimeout time.Duration `koanf:"header_timeout" default:"10m" doc:"How long an answer may take to begin. The CHT computes the whole month before its first byte." example:"30m"`
 	Timeout       time.Duration `koanf:"timeout" default:"2m" doc:"How long an answer that has begun may stand still." example:"5m"`
+	HierarchyAge  time.Duration `koanf:"hierarchy_age" default:"1h" doc:"How old what is known of a worker's place in the hierarchy may be, 0s to 720h, where target documents are the source. Then it is asked whether the contact has changed." example:"24h"`
+	FullReadDays  int           `koanf:"full_read_days" default:"7" doc:"After how many days all target documents of a month are read in full again, to prove what is remembered of them; between, only those that have changed are read. 1 to 365." example:"1"`
 	MaxSize       Size          `koanf:"max_size" default:"512MB" doc:"How large an answer may be, unpacked." example:"1GB"`
 
 	URL  *url.URL       `koanf:"-"`
@@ -131,7 +133,7 @@ type DataSet struct {
 	Title        string   `koanf:"title" doc:"A name for people." example:"MCH monthly"`
 	CHT          []string `koanf:"cht" doc:"Names of its sources. Required where there are several CHT." example:"[kisumu]"`
 	DHIS2        string   `koanf:"dhis2" doc:"Name of its destination. Required where there are several DHIS2." example:"national"`
-	Source       string   `koanf:"source" default:"export" doc:"How it is read: export, the CHT's own export for DHIS2." example:"export"`
+	Source       string   `koanf:"source" default:"export" doc:"How it is read: export, the CHT's own export for DHIS2; or targets, the target documents of the phones themselves, which carry what the export cannot: several combos of one data element, numerators and percentages, and what is left out by name." example:"targets"`
 	FirstPeriod  string   `koanf:"first_period" doc:"The first period that is ever sent: a month, or a quarter as 2026Q1, or a year as 2026, in quotes. It says which of them the data set has in DHIS2: a quarter or a year is the sum of its months in the CHT, and goes when all are over. Required." example:"\"202601\""`
 	Completeness string   `koanf:"completeness" doc:"Whether org units are registered in DHIS2 as complete: off, never; when_accepted, those of which DHIS2 holds all that the CHT has, with nothing left behind. None is taken unsaid. Required." example:"when_accepted"`
 	UndoComplete bool     `koanf:"completeness_undo" default:"false" doc:"Whether a registration of the mediator's own is taken back when something is left behind in its org unit later." example:"true"`
@@ -151,6 +153,13 @@ type DataSet struct {
 	PercentTargets string            `koanf:"percent_targets" default:"send" doc:"What to do with a target of the type percent, of which the CHT's export gives the denominator only: send it, with a note; or refuse it, so that it stays behind. With source targets it plays no part." example:"refuse"`
 	KnownFaults    []string          `koanf:"known_faults" doc:"Faults of its CHT's version that are known here and told no more: cht-9714, the figures of a month that is over may be set to 0; cht-daily, figures are written once a day at most." example:"[cht-9714]"`
 	LiveFrom       map[string]string `koanf:"live_from" doc:"Lets districts join one after the other: org units in DHIS2, and the first period, written as first_period is, that is sent of what lies below each. What lies below none of them is not sent. Without it everything is, from first_period on." example:"{OuDistrict1: \"202608\"}"`
+
+	TargetsFile         string   `koanf:"targets_file" doc:"CSV file with the columns target, value, data_element, category_option_combo and attribute_option_combo: which target adds to which cell, where target documents are the source. Value is total (what the export sends), pass or percent. Targets of one cell add up. Where there is a file, only its rows count; without it, what the CHT's settings say. mapping init drafts it." example:"targets.csv"`
+	Attribution         string   `koanf:"attribution" default:"all" doc:"For which org units a target document counts: all, those of the worker and of every place above, as in the export; lowest, the nearest only; or level: and a contact type, the nearest of that type." example:"lowest"`
+	Hierarchy           string   `koanf:"hierarchy" default:"today" doc:"Where a worker belongs who has moved since a month was first read: today, where the CHT has it now; or first, where it was then. The difference is told in either case." example:"first"`
+	DuplicateWorkers    string   `koanf:"duplicate_workers" default:"latest" doc:"What counts where one worker has several target documents of a month, as after a change of phone: latest, sum, as in the export, or largest. Each case is told." example:"sum"`
+	ExcludeContactTypes []string `koanf:"exclude_contact_types" doc:"Contact types whose target documents do not count, such as supervisors who see the work of others." example:"[chw_supervisor]"`
+	Targets             []Target `koanf:"-"`
 
 	Enabled         bool          `koanf:"enabled" default:"true" doc:"Whether the schedule submits it." example:"false"`
 	Schedule        string        `koanf:"schedule" doc:"When it is looked for what is due, as the five fields of cron: minute, hour, day of the month, month, weekday, in the source's time zone; in quotes where it begins with an asterisk. Without it nothing goes by itself." example:"0 3 * * *"`

@@ -45,7 +45,7 @@ func TestTheSecretsOfTheExampleSayThatTheyAreNone(t *testing.T) {
 // The example of each key is one that the key takes.
 func TestTheExampleOfEachKeyIsAGoodOne(t *testing.T) {
 	t.Parallel()
-	files := map[string]string{"secret": secret, "org-units.csv": "from,to\nOuOldAmani1,OuAmaniHC01\n", "gaps.csv": "org_unit,data_element,reason,until\n,DeMalCases1,not in the form yet,2026-12-31\n"}
+	files := map[string]string{"secret": secret, "org-units.csv": "from,to\nOuOldAmani1,OuAmaniHC01\n", "targets.csv": "target,value,data_element,category_option_combo,attribute_option_combo\nbirths,pass,DeBirths001,,\n", "gaps.csv": "org_unit,data_element,reason,until\n,DeMalCases1,not in the form yet,2026-12-31\n"}
 	// examples has a line for each key of a struct.
 	examples := func(of any, indent string, without ...string) string {
 		var lines []string

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -22,6 +23,7 @@ import (
 	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/mapping"
+	"github.com/cht-dhis2/mediator/internal/target"
 	"github.com/cht-dhis2/mediator/internal/transport"
 	"github.com/cht-dhis2/mediator/orchestration"
 )
@@ -190,7 +192,8 @@ func chtSource(server config.CHT) (orchestration.Source, error) {
 		return orchestration.Source{}, serverError("cht", server.Name, err)
 	}
 	return orchestration.Source{
-		Name: server.Name, Client: cht.New(server.URL, client), Zone: server.Zone, Limit: server.HeaderTimeout + readLimit, Peer: peerOf(server.URL, settings, client),
+		Name: server.Name, Client: cht.New(server.URL, client), Zone: server.Zone, Limit: server.HeaderTimeout + readLimit,
+		HierarchyAge: server.HierarchyAge, FullReadDays: server.FullReadDays, Peer: peerOf(server.URL, settings, client),
 	}, nil
 }
 
@@ -295,11 +298,31 @@ func dataSet(set config.DataSet) (orchestration.DataSet, error) {
 		Completeness: orchestration.Completeness{
 			WhenAccepted: set.Completeness == "when_accepted", Undo: set.UndoComplete, Notify: orchestration.NotifyPolicy(set.Notify),
 		},
+		FromTargets: set.Source == "targets", Targets: targetRules(set), AsFirst: set.Hierarchy == "first",
 		Operation: orchestration.Operation{
 			Enabled: set.Enabled, Schedule: set.Schedule, FirstAfterDays: set.FirstAfterDays, RereadDays: set.RereadDays, Hold: set.Hold,
 			SendingHours: set.SendingHours, Jitter: set.Jitter, NoticeAfterDays: set.NoticeAfterDays,
 		},
 	}, nil
+}
+
+// targetRules puts what the settings of a data set say of target documents into the words of the package that adds them up.
+func targetRules(set config.DataSet) target.Rules {
+	level, isLevel := strings.CutPrefix(set.Attribution, "level:")
+	if !isLevel {
+		level = ""
+	}
+	r := target.Rules{
+		Lowest: set.Attribution == "lowest", Level: level, ExcludeTypes: set.ExcludeContactTypes,
+		Duplicates: map[string]target.Duplicates{"sum": target.Together, "largest": target.Largest}[set.DuplicateWorkers],
+	}
+	for _, t := range set.Targets {
+		r.Items = append(r.Items, target.Item{
+			Target: t.Target, Measure: map[string]target.Measure{"pass": target.Pass, "percent": target.Percent}[t.Value],
+			DataElement: t.DataElement, CategoryOptionCombo: t.CategoryOptionCombo, AttributeOptionCombo: t.AttributeOptionCombo,
+		})
+	}
+	return r
 }
 
 // compareOf puts what the settings of a data set say of comparing into the words of orchestration.

@@ -354,7 +354,11 @@ func (s *Submitter) fetch(ctx context.Context, p *Plan, rules *mapping.Mapping, 
 	if p.visit != nil {
 		g.elements = map[string]bool{}
 	}
-	if err := s.readExport(ctx, p, rules, g); err != nil {
+	read := s.readExport
+	if p.set.FromTargets {
+		read = s.readTargets
+	}
+	if err := read(ctx, p, rules, g); err != nil {
 		spool.close()
 		return nil, err
 	}

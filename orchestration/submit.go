@@ -25,6 +25,7 @@ import (
 	"github.com/cht-dhis2/mediator/internal/issue"
 	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/mapping"
+	"github.com/cht-dhis2/mediator/internal/target"
 )
 
 // Source is a CHT.
@@ -35,6 +36,10 @@ type Source struct {
 	Zone *time.Location
 	// Limit is how long reading a month may take in all; 0 is 20 minutes.
 	Limit time.Duration
+	// HierarchyAge is how old what is known of the owners of target documents may be; 0 has them looked at each time.
+	HierarchyAge time.Duration
+	// FullReadDays is after how many days all target documents of a month are read in full again; 0 is 7.
+	FullReadDays int
 	// Peer tells what is known of the way to it; nil knows nothing.
 	Peer func() Peer
 }
@@ -60,6 +65,11 @@ type DataSet struct {
 	// FirstPeriod is the first period that may be sent.
 	FirstPeriod dhis2.Period
 	Rules       mapping.Rules
+	// FromTargets says that target documents are read, by Targets, and not the export. Without items, those of the CHT's settings
+	// count. AsFirst lets a worker's documents count where the worker was when they first did, not where today.
+	FromTargets bool
+	Targets     target.Rules
+	AsFirst     bool
 	// IDSchemes say by what the CHT calls the data set, which ID is then, and what is in it.
 	IDSchemes dhis2.IDSchemes
 	// ChunkValues is how many values go in one request; 0 leaves it to the dialect.
