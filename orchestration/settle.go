@@ -86,7 +86,16 @@ func (w *settlement) settle(ctx context.Context, g *gathering) (err error) {
 		return err
 	}
 	w.tellFindings()
-	t.report.Counts.Fetched = t.report.Counts.Dropped + t.report.Counts.Quarantined + t.report.Counts.Unsent + t.report.Counts.Unchanged
+	t.report.Counts.Fetched = t.report.Counts.Dropped + t.report.Counts.Quarantined + t.report.Counts.Held + t.report.Counts.Unsent + t.report.Counts.Unchanged
+	w.tellCoverage()
+	if found := p.coverage.found(p.set.Coverage); found != nil {
+		t.report.Coverage = &found.Totals
+	}
+	for id, result := range t.orgUnits {
+		if workers := p.coverage.workers(id); workers != nil {
+			result.Expected, result.Seen = &workers.Expected, &workers.Seen
+		}
+	}
 	if g != nil {
 		t.addIssues(mapping.Extras(g.extras))
 		w.tell(g)
@@ -138,12 +147,12 @@ func (w *settlement) all(ctx context.Context, g *gathering, ids []string) error 
 }
 
 // orgUnit settles one org unit; fetched says that the CHT gives it.
-func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Settled, fetched bool) error {
+func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Settled, fetched bool) (err error) {
 	t := w.tally
 	d := difference{send: settled.Values}
+	u := unit{orgUnit: id}
 	if w.holdings != nil {
-		u, err := w.unitOf(id, settled, fetched)
-		if err != nil {
+		if u, err = w.unitOf(id, settled, fetched); err != nil {
 			return err
 		}
 		if w.visit != nil {
@@ -151,14 +160,36 @@ func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Set
 				return err
 			}
 		}
-		if d, err = w.differenceOf(ctx, u, &settled); err != nil {
+		if u.isNew() && w.visit == nil {
+			for i := range settled.Values {
+				d.becomes += numberOf(settled.Values[i].Value)
+			}
+		} else {
+			d = w.unit(u)
+		}
+	}
+	held, nested := 0, w.nests[id]
+	workers, below := w.holdsBack(id)
+	switch {
+	case nested != nil:
+		d = w.outer(u, &settled, nested)
+	case below:
+		if held = d.holdBack(); held > 0 {
+			t.addIssues([]issue.Issue{w.heldBack(id, workers, held)})
+		}
+	default:
+		if err := w.screen(ctx, id, &d); err != nil {
 			return err
 		}
+	}
+	if w.holdings != nil {
+		if nested == nil {
+			w.stays(u, &d)
+		}
+		if owner := w.holdings.others.source; !w.policy.AddUp && len(u.others) > 0 && len(d.send)+d.unchanged+d.kept > 0 {
+			return sharedUnit(id, owner, w.cht)
+		}
 		w.note(u, d)
-	} else if n := w.nests[id]; n != nil {
-		d = w.outer(unit{orgUnit: id}, &settled, n)
-	} else if err := w.screen(ctx, id, &d); err != nil {
-		return err
 	}
 	behind, known, err := w.aside(id, &settled, &d)
 	if err != nil {
@@ -170,6 +201,7 @@ func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Set
 	counts.Quarantined += behind
 	counts.Unsent += len(d.send)
 	counts.Unchanged += d.unchanged
+	counts.Held += held
 	t.uses.Add(settled.Uses)
 	if !settled.Empty {
 		w.reported++
@@ -177,13 +209,13 @@ func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Set
 	if err := w.agreed.add(id, d.agreed); err != nil {
 		return err
 	}
-	if len(d.send)+behind+known == 0 && d.unchanged > 0 { // nobody has to look at it
+	if len(d.send)+behind+known+held == 0 && d.unchanged > 0 { // nobody has to look at it
 		delete(t.orgUnits, id)
 		t.last = nil
 		t.same++
 		return nil
 	}
-	if len(d.send)+behind+settled.Dropped+known+d.unchanged == 0 {
+	if len(d.send)+behind+settled.Dropped+known+d.unchanged+held == 0 {
 		return nil
 	}
 	result := t.orgUnit(id)
@@ -191,33 +223,11 @@ func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Set
 	result.Quarantined += behind
 	result.Unsent += len(d.send)
 	result.Unchanged += d.unchanged
+	result.Held += held
 	if d.changes > 0 {
 		result.Changes, result.Was, result.Becomes = d.changes, d.was, d.becomes
 	}
 	return w.content.add(id, d.send)
-}
-
-// differenceOf finds what is to be sent of an org unit, by all that is known of it.
-func (w *settlement) differenceOf(ctx context.Context, u unit, settled *mapping.Settled) (d difference, err error) {
-	if n := w.nests[u.orgUnit]; n != nil {
-		return w.outer(u, settled, n), nil
-	}
-	d.send = settled.Values
-	if u.isNew() && w.visit == nil {
-		for i := range settled.Values {
-			d.becomes += numberOf(settled.Values[i].Value)
-		}
-	} else {
-		d = w.unit(u)
-	}
-	if err := w.screen(ctx, u.orgUnit, &d); err != nil {
-		return d, err
-	}
-	w.stays(u, &d)
-	if owner := w.holdings.others.source; !w.policy.AddUp && len(u.others) > 0 && len(d.send)+d.unchanged+d.kept > 0 {
-		return d, sharedUnit(u.orgUnit, owner, w.cht)
-	}
-	return d, nil
 }
 
 // unitOf gathers what is known of an org unit.
