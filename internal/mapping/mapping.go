@@ -174,7 +174,7 @@ const (
 	BadID         Fault = "malformed_id"
 	Collapsed     Fault = "shared_element_collapses"
 	// Denominator is a value to which a percent target adds its denominator, where the rules refuse such.
-	Denominator   Fault = "percent_sends_denominator"
+	Denominator Fault = "percent_sends_denominator"
 	// PartExported is a value to which a target belongs that the export leaves out.
 	PartExported  Fault = "target_not_exported"
 	DuplicateCell Fault = "duplicate_cell"
