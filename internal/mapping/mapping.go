@@ -259,6 +259,11 @@ func (m *Mapping) leavesOut(c *Cell, hasElement bool) (Rule, bool) {
 	}
 }
 
+// LeftOut says of a dropped cell that a rule leaves out its whole org unit.
+func (c *Cell) LeftOut() bool {
+	return c.touched&(1<<IncludeOrgUnits|1<<ExcludeOrgUnits) != 0
+}
+
 // rename gives an id its new one.
 func (m *Mapping) rename(id *string, names map[string]string, rule Rule, by *touched) {
 	if other, ok := names[*id]; ok {
