@@ -47,6 +47,9 @@ type Plan struct {
 	evidence  *evidence
 	// isPreview says that a person waits for it, who may have mended an account just now.
 	isPreview bool
+	// coverage is who has synced; nil where that is not known. isPastMinimum says that the minimum of it counts no more.
+	coverage      *coverage
+	isPastMinimum bool
 	// patience is for the whole of the submission.
 	patience *patience
 }
@@ -317,6 +320,14 @@ type gathering struct {
 	notLive int
 	// elements are the data elements that came, by columnOf, where somebody wants to know; else nil.
 	elements map[string]bool
+	// figures are the org units that have other cells than zeros, those too that nobody asked for: whether one of them can be sent.
+	// latest is the last one that was noted. leftOut are the org units that a rule leaves out wholly.
+	figures map[string]bool
+	latest  struct {
+		orgUnit string
+		sends   bool
+	}
+	leftOut map[string]bool
 	// dropped are the cells that a rule leaves out, by org unit; homeless those without an org unit.
 	dropped  map[string]int
 	homeless issue.List
@@ -330,6 +341,8 @@ type gathering struct {
 	month  string
 	again  bool
 	silent []string
+	// hasFigures says that something was not zero.
+	hasFigures bool
 }
 
 const progressEvery = 5000
@@ -351,6 +364,10 @@ func (s *Submitter) fetch(ctx context.Context, p *Plan, rules *mapping.Mapping, 
 		read = s.readTargets
 	}
 	if err := read(ctx, p, rules, g); err != nil {
+		spool.close()
+		return nil, err
+	}
+	if err := g.checkTags(ctx, p.from); err != nil {
 		spool.close()
 		return nil, err
 	}
@@ -381,6 +398,7 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping) error {
 	c := &g.cell
 	fate := rules.Take(v, c)
 	c.Month = g.month
+	g.note(fate)
 	if g.wanted != nil {
 		if _, asked := g.wanted[c.OrgUnit]; !asked {
 			return nil
@@ -410,12 +428,33 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping) error {
 	case mapping.Homeless:
 		g.homeless.Add(c.Issue())
 	default:
+		g.hasFigures = g.hasFigures || c.Value != 0
 		if n := len(g.silent); n > 0 && c.Value != 0 && g.silent[n-1] == g.month {
 			g.silent = g.silent[:n-1]
 		}
 		return g.spool.add(c)
 	}
 	return nil
+}
+
+// note takes in of the cell under way whether its org unit has figures.
+func (g *gathering) note(fate mapping.Fate) {
+	c := &g.cell
+	if g.figures == nil {
+		g.figures, g.leftOut = map[string]bool{}, map[string]bool{}
+	}
+	switch {
+	case fate == mapping.Dropped && c.LeftOut():
+		g.leftOut[c.OrgUnit] = true
+	case fate == mapping.Taken && c.Value != 0 && !isOut(g.live, c.OrgUnit):
+		sends := c.Fault == ""
+		if g.latest.orgUnit == c.OrgUnit && (g.latest.sends || !sends) { // cells of one org unit come together
+			return
+		}
+		sends = sends || g.figures[c.OrgUnit]
+		g.figures[c.OrgUnit] = sends
+		g.latest.orgUnit, g.latest.sends = c.OrgUnit, sends
+	}
 }
 
 // prepareLimit is how long preparing a month may take where the source sets no limit.
@@ -564,17 +603,20 @@ type facts struct {
 	Version string `json:"version,omitempty"`
 	// Changes is what differs from what DHIS2 accepted before.
 	Changes *Changes `json:"changes,omitempty"`
+	// Coverage is how many of the expected workers have synced.
+	Coverage *ledger.CoverageTotals `json:"coverage,omitempty"`
 }
 
 // store leaves what a plan holds, with the job that goes on with it.
 func (s *Submitter) store(ctx context.Context, sub ledger.Submission, p *Plan) (*pause, error) {
-	text, err := json.Marshal(facts{Rules: p.tally.report.Rules, Version: p.server.Version, Changes: p.tally.report.Changes})
+	text, err := json.Marshal(facts{Rules: p.tally.report.Rules, Version: p.server.Version, Changes: p.tally.report.Changes, Coverage: p.tally.report.Coverage})
 	if err != nil {
 		return nil, err
 	}
 	l := ledger.Preparation{
 		Dialect: p.tally.report.Dialect, Facts: text, Issues: p.tally.issues.Items(), IssuesTotal: p.tally.issues.Total(),
 		AddsUp: p.set.Compare.AddUp, ReadAt: p.readAt, Same: p.tally.same,
+		Coverage: p.coverage.found(p.set.Coverage),
 	}
 	if p.agreed != nil && p.tally.failure == nil {
 		l.Agreed = p.agreed.all

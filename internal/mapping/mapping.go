@@ -34,14 +34,25 @@ type Rules struct {
 	SumDataElements []string
 	// AttributeOptionCombo is given to every value that has none of its own.
 	AttributeOptionCombo string
-	// SendEmptyOrgUnits sends org units in which every value is zero. CHT gives such zeros to every org unit, whether
-	// anybody reported or not.
-	SendEmptyOrgUnits bool
+	// EmptyOrgUnits is for org units in which every value is zero. CHT gives such zeros to every org unit, whether anybody
+	// reported or not.
+	EmptyOrgUnits EmptyPolicy
 	// DropZeros leaves out values of zero.
 	DropZeros bool
 	// RefusePercent leaves values behind to which a percent target adds its denominator.
 	RefusePercent bool
 }
+
+// EmptyPolicy says what is done with org units in which every value is zero.
+type EmptyPolicy int
+
+// The policies.
+const (
+	DropEmpty EmptyPolicy = iota
+	SendEmpty
+	// SendReported sends those from which somebody has reported, of whom zeros are true, and drops the others.
+	SendReported
+)
 
 // Check refuses rules that contradict each other.
 func (r Rules) Check() error {
@@ -67,12 +78,14 @@ type Mapping struct {
 	defaults             map[string]bool // ids of the default combo
 	collapsed            map[string]bool // by their ids in CHT
 	denominators         map[string]bool // the same, where they stay behind
+	partial              map[string]bool // the same, of which the export gives a part
 	orgUnits, elements   filter
 	sums                 map[string]bool
 	attributeOptionCombo string
 	// attributes are the combos of a data set with categories of its own, empty for any other.
 	attributes map[string]bool
 	names      dhis2.Names
+	reported   func(orgUnit string) bool
 	// months are those of a period that has several; else nil.
 	months []string
 }
@@ -99,6 +112,7 @@ func New(rules Rules, settings *cht.Settings, set dhis2.DataSet) *Mapping {
 	for _, shared := range SharedElements(settings, dataSet) {
 		m.collapsed[shared.DataElement] = true
 	}
+	m.partial = partlyExported(settings, dataSet)
 	if rules.RefusePercent {
 		m.denominators = map[string]bool{}
 		for _, target := range percentTargets(settings, dataSet) {
@@ -106,6 +120,20 @@ func New(rules Rules, settings *cht.Settings, set dhis2.DataSet) *Mapping {
 		}
 	}
 	return m
+}
+
+// Reported says who tells whether anybody has reported from an org unit, by its new id. Without it nobody has. It is to be said
+// before the first OrgUnit.
+func (m *Mapping) Reported(reported func(orgUnit string) bool) { m.reported = reported }
+
+// NewOrgUnit gives the new id of an org unit of the CHT, as Take does, or false where a rule leaves it out or it has none.
+func (m *Mapping) NewOrgUnit(id string) (orgUnit string, ok bool) {
+	if id == "" || !m.orgUnits.includes(id) || m.orgUnits.exclude[id] {
+		return "", false
+	}
+	var by touched
+	m.rename(&id, m.rules.RenameOrgUnits, RenameOrgUnits, &by)
+	return id, called(m.names.OrgUnits, &id) == "" && dhis2.IsUID(id)
 }
 
 // Cell is one value of the export on its way, under its new ids. An empty combo is the default one.
@@ -146,7 +174,9 @@ const (
 	BadID         Fault = "malformed_id"
 	Collapsed     Fault = "shared_element_collapses"
 	// Denominator is a value to which a percent target adds its denominator, where the rules refuse such.
-	Denominator   Fault = "percent_sends_denominator"
+	Denominator Fault = "percent_sends_denominator"
+	// PartExported is a value to which a target belongs that the export leaves out.
+	PartExported  Fault = "target_not_exported"
 	DuplicateCell Fault = "duplicate_cell"
 	ElementsMeet  Fault = "data_elements_meet"
 	PartMissing   Fault = "part_of_sum_missing"
@@ -229,6 +259,11 @@ func (m *Mapping) leavesOut(c *Cell, hasElement bool) (Rule, bool) {
 	}
 }
 
+// LeftOut says of a dropped cell that a rule leaves out its whole org unit.
+func (c *Cell) LeftOut() bool {
+	return c.touched&(1<<IncludeOrgUnits|1<<ExcludeOrgUnits) != 0
+}
+
 // rename gives an id its new one.
 func (m *Mapping) rename(id *string, names map[string]string, rule Rule, by *touched) {
 	if other, ok := names[*id]; ok {
@@ -280,6 +315,8 @@ func (m *Mapping) judge(c *Cell, v *cht.Value) {
 		c.Fault, c.Found = NoElement, v.DataElement.Text
 	case m.collapsed[c.FromElement]:
 		c.Fault, c.Found = Collapsed, v.Value.Text
+	case m.partial[c.FromElement]:
+		c.Fault, c.Found = PartExported, v.Value.Text
 	case m.denominators[c.FromElement]:
 		c.Fault, c.Found = Denominator, v.Value.Text
 	case noID != "":
@@ -387,7 +424,7 @@ func (m *Mapping) OrgUnit(cells []Cell) Settled {
 		cells = m.addMonths(cells)
 	}
 	slices.SortFunc(cells, compareCells)
-	if !m.rules.SendEmptyOrgUnits && allZero(cells) {
+	if allZero(cells) && m.dropsEmpty(cells) {
 		s := Settled{Empty: true}
 		for i := range cells {
 			if i == 0 || !sameCell(cells[i-1], cells[i]) || sameSource(cells[i-1], cells[i]) {
@@ -482,6 +519,18 @@ func (m *Mapping) blame(parts []Cell) {
 		if parts[i].Fault == "" {
 			parts[i].Fault, parts[i].Found = fault, strconv.FormatInt(parts[i].Value, 10)
 		}
+	}
+}
+
+// dropsEmpty says that an org unit in which every value is zero is left out.
+func (m *Mapping) dropsEmpty(cells []Cell) bool {
+	switch m.rules.EmptyOrgUnits {
+	case SendEmpty:
+		return false
+	case SendReported:
+		return len(cells) == 0 || m.reported == nil || !m.reported(cells[0].OrgUnit)
+	default:
+		return true
 	}
 }
 
