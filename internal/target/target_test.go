@@ -402,20 +402,21 @@ func TestWhatMovedIsTold(t *testing.T) {
 	add(former, "asha", "chw", "twin")
 	former.AddOwner(target.Owner{ID: key.Of("azizi"), Gone: true})
 	add(former, "deleted", "chw", "annex")
+	add(today, "zuri", "chw", "annex") // The former hierarchy was not told of her, so that she has not moved.
 	s := target.NewSum(today, target.Rules{Lowest: true, Items: oneItem}, "Ds", names)
 	s.Against(former)
-	for owner, n := range map[string]int64{"asha": 5, "azizi": 7, "deleted": 9, "tumi": 11, "nobody": 13} {
+	for owner, n := range map[string]int64{"asha": 5, "azizi": 7, "deleted": 9, "tumi": 11, "nobody": 13, "zuri": 15} {
 		s.Add(key.Of(owner), []target.Document{doc(owner, 1, total(births, n))})
 	}
 	amount := func(n int64) []target.Amount { return []target.Amount{{Total: n}} }
 	want := []target.Move{
 		{OrgUnit: "OuArea", OwnersIn: 1, In: amount(5), Out: amount(0)},
-		{OrgUnit: "OuFacility", OwnersOut: 1, In: amount(0), Out: amount(9)},
+		{OrgUnit: "OuFacility", OwnersIn: 1, OwnersOut: 1, In: amount(7), Out: amount(9)},
 		{OrgUnit: "OuTwin1", OwnersOut: 1, In: amount(0), Out: amount(5)},
 		{OrgUnit: "OuTwin2", OwnersOut: 1, In: amount(0), Out: amount(5)},
 	}
 	f := s.Findings()
-	if diff := cmp.Diff(want, f.Moved.OrgUnits); diff != "" || f.Moved.Owners.Total != 2 {
+	if diff := cmp.Diff(want, f.Moved.OrgUnits); diff != "" || f.Moved.Owners.Total != 3 {
 		t.Errorf("%d moved (-want +got):\n%s", f.Moved.Owners.Total, diff)
 	}
 }
