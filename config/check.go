@@ -128,7 +128,7 @@ func (s *DataSet) complete(c *Config, mistakes *Error) {
 		checkOneOf(where+".completeness", s.Completeness, []string{"off", "when_accepted"}, mistakes)
 	}
 	checkOneOf(where+".completeness_notify", s.Notify, []string{"latest", "always", "never"}, mistakes)
-	checkOneOf(where+".empty_org_units", s.EmptyOrgUnits, []string{"drop", "send"}, mistakes)
+	s.checkCoverage(where, mistakes)
 	checkOneOf(where+".checks", s.Checks, []string{"on", "off"}, mistakes)
 	checkOneOf(where+".zeros", s.Zeros, []string{"send", "drop"}, mistakes)
 	checkRange(where+".chunk_values", s.ChunkValues, 0, 12000, mistakes)
@@ -214,6 +214,46 @@ func (s *DataSet) checkSchedule(where string, mistakes *Error) {
 		mistakes.add("%s.sending_hours: %q must be two times of the day, as 20:00-06:00", where, s.SendingHours)
 	case hours[1] == hours[2]:
 		mistakes.add("%s.sending_hours: %q ends when it begins; leave it away to send at every hour", where, s.SendingHours)
+	}
+}
+
+// checkCoverage looks at what is said of who has synced, and fills in what is done with zeros.
+func (s *DataSet) checkCoverage(where string, mistakes *Error) {
+	if s.Coverage == "" {
+		s.Coverage = map[bool]string{true: "on", false: "off"}[s.Source == "targets"]
+	}
+	checkOneOf(where+".coverage", s.Coverage, []string{"off", "on"}, mistakes)
+	if s.Source == "targets" && s.Coverage == "off" {
+		mistakes.add("%s.coverage: cannot be off where target documents are the source, as they tell it", where)
+	}
+	if s.EmptyOrgUnits == "" {
+		s.EmptyOrgUnits = map[bool]string{true: "reported", false: "drop"}[s.Coverage == "on"]
+	}
+	checkOneOf(where+".empty_org_units", s.EmptyOrgUnits, []string{"drop", "send", "reported"}, mistakes)
+	checkRange(where+".minimum_coverage", s.MinCoverage, 0, 100, mistakes)
+	checkRange(where+".minimum_coverage_days", s.MinimumDays, 0, mostDays, mistakes)
+	checkRange(where+".completeness_coverage", s.CompleteFrom, 0, 100, mistakes)
+	if s.Coverage == "off" {
+		for _, needs := range []struct {
+			key string
+			set bool
+		}{
+			{"empty_org_units: reported", s.EmptyOrgUnits == "reported"}, {"minimum_coverage", s.MinCoverage > 0},
+			{"completeness_coverage", s.CompleteFrom > 0}, {"expected_contact_types", len(s.ExpectedTypes) > 0},
+		} {
+			if needs.set {
+				mistakes.add("%s.%s: needs coverage: on", where, needs.key)
+			}
+		}
+	}
+	if s.MinimumDays > 0 && s.MinCoverage == 0 {
+		mistakes.add("%s.minimum_coverage_days: means nothing without minimum_coverage", where)
+	}
+	if s.MinimumDays > s.RereadDays {
+		mistakes.add("%s.minimum_coverage_days: %d must not be more than reread_days, which is %d: nothing would send it then", where, s.MinimumDays, s.RereadDays)
+	}
+	if s.CompleteFrom > 0 && s.Completeness == "off" {
+		mistakes.add("%s.completeness_coverage: means nothing with completeness: off", where)
 	}
 }
 

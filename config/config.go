@@ -70,6 +70,7 @@ type Caller struct {
 	Username string `koanf:"username" doc:"User name for Basic authentication, all that OpenHIM's route can send. Two entries may have the same one, so that a password can be changed at leisure. Required without token." example:"openhim"`
 	Password Secret `koanf:"password" doc:"Its password; better in a file, as password_file." example:"/run/secrets/openhim_route"`
 	Token    Secret `koanf:"token" doc:"A bearer token; better in a file, as token_file. Instead of username and password, or beside them." example:"/run/secrets/dashboard"`
+	Workers  bool   `koanf:"may_see_workers" default:"false" doc:"Whether this caller may ask who has not synced, which is answered with the names of workers. It is never answered through OpenHIM, which stores answers." example:"true"`
 }
 
 // Metrics is how /metrics is shown.
@@ -137,6 +138,7 @@ type DataSet struct {
 	FirstPeriod  string   `koanf:"first_period" doc:"The first period that is ever sent: a month, or a quarter as 2026Q1, or a year as 2026, in quotes. It says which of them the data set has in DHIS2: a quarter or a year is the sum of its months in the CHT, and goes when all are over. Required." example:"\"202601\""`
 	Completeness string   `koanf:"completeness" doc:"Whether org units are registered in DHIS2 as complete: off, never; when_accepted, those of which DHIS2 holds all that the CHT has, with nothing left behind. None is taken unsaid. Required." example:"when_accepted"`
 	UndoComplete bool     `koanf:"completeness_undo" default:"false" doc:"Whether a registration of the mediator's own is taken back when something is left behind in its org unit later." example:"true"`
+	CompleteFrom int      `koanf:"completeness_coverage" default:"0" doc:"An org unit from which fewer than so many percent of the expected workers have synced is not registered as complete, 1 to 100; 0 is none. It needs coverage." example:"80"`
 	Notify       string   `koanf:"completeness_notify" default:"latest" doc:"Whether DHIS2 notifies people that an org unit is complete: latest, of the month that closed last only; always; or never." example:"never"`
 	ChunkValues  int      `koanf:"chunk_values" default:"0" doc:"How many values go in one request: at most 12000 up to DHIS2 2.42, 4000 from 2.43 on. 0 is 5000 and 2000." example:"1000"`
 
@@ -154,6 +156,10 @@ type DataSet struct {
 	KnownFaults    []string          `koanf:"known_faults" doc:"Faults of its CHT's version that are known here and told no more: cht-9714, the figures of a month that is over may be set to 0; cht-daily, figures are written once a day at most." example:"[cht-9714]"`
 	LiveFrom       map[string]string `koanf:"live_from" doc:"Lets districts join one after the other: org units in DHIS2, and the first period, written as first_period is, that is sent of what lies below each. What lies below none of them is not sent. Without it everything is, from first_period on." example:"{OuDistrict1: \"202608\"}"`
 
+	Coverage            string   `koanf:"coverage" doc:"Whether it is read of how many of the expected workers a document of the month is there, by org unit: off or on. On, an export costs the ids of the month's target documents too. Without it on where target documents are the source, else off." example:"on"`
+	ExpectedTypes       []string `koanf:"expected_contact_types" doc:"Contact types of the workers of whom a document is expected each month; those who are muted or have died are not. Without it they are those of whom one of the three months before is there." example:"[chw]"`
+	MinCoverage         int      `koanf:"minimum_coverage" default:"0" doc:"An org unit from which fewer than so many percent of the expected workers have synced is held back, while the others go, until a later run finds them, 1 to 100; 0 is none. It needs coverage." example:"80"`
+	MinimumDays         int      `koanf:"minimum_coverage_days" default:"0" doc:"How many days after the end of a period an org unit below minimum_coverage goes all the same, 1 to 3660, not more than reread_days; 0 is never." example:"20"`
 	TargetsFile         string   `koanf:"targets_file" doc:"CSV file with the columns target, value, data_element, category_option_combo and attribute_option_combo: which target adds to which cell, where target documents are the source. Value is total (what the export sends), pass or percent. Targets of one cell add up. Where there is a file, only its rows count; without it, what the CHT's settings say. mapping init drafts it." example:"targets.csv"`
 	Attribution         string   `koanf:"attribution" default:"all" doc:"For which org units a target document counts: all, those of the worker and of every place above, as in the export; lowest, the nearest only; or level: and a contact type, the nearest of that type." example:"lowest"`
 	Hierarchy           string   `koanf:"hierarchy" default:"today" doc:"Where a worker belongs who has moved since a month was first read: today, where the CHT has it now; or first, where it was then. The difference is told in either case." example:"first"`
@@ -185,7 +191,7 @@ type DataSet struct {
 	SumDataElements      []string          `koanf:"sum_data_elements" doc:"New ids to which several data elements may add up." example:"[DeNewbornV1]"`
 	RenameCombos         map[string]string `koanf:"rename_combos" doc:"Category and attribute option combos that have another id in DHIS2." example:"{CocUnder5xx: CocUnder5y1}"`
 	AttributeOptionCombo string            `koanf:"attribute_option_combo" doc:"Attribute option combo of every value that has none of its own." example:"AocCommunit"`
-	EmptyOrgUnits        string            `koanf:"empty_org_units" default:"drop" doc:"What to do with an org unit where every value is zero, as the CHT gives it where nobody reported: drop or send." example:"send"`
+	EmptyOrgUnits        string            `koanf:"empty_org_units" doc:"What to do with an org unit where every value is zero, as the CHT gives it where nobody reported: drop; send; or reported, which sends those from which somebody has synced, and needs coverage. Without it reported where coverage is on, else drop." example:"send"`
 	KnownGaps            []Gap             `koanf:"-"`
 	Zeros                string            `koanf:"zeros" default:"send" doc:"What to do with a zero beside other values: send or drop." example:"drop"`
 }

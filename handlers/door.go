@@ -170,6 +170,7 @@ func (d *door) routes() *gin.Engine {
 	read(inside, "/preview", d.preview)
 	read(inside, "/data-value-sets", d.dataValueSet)
 	read(inside, "/schedule", d.schedule)
+	read(inside, "/coverage", d.coverage)
 	read(inside, "/readiness", d.examination)
 	return engine
 }

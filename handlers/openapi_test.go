@@ -59,13 +59,17 @@ func TestDocumentDescribesEachField(t *testing.T) {
 		"Report": orchestration.Report{}, "ChunkReport": orchestration.ChunkReport{}, "OrgUnitResult": orchestration.OrgUnitResult{},
 		"OrgUnitCounts": orchestration.OrgUnitCounts{}, "RefusedCell": orchestration.RefusedCell{}, "RuleUse": orchestration.RuleUse{},
 		"Counts": ledger.Counts{}, "Completeness": ledger.Completeness{}, "Issue": issue.Issue{},
+		"CoverageTotals": ledger.CoverageTotals{}, "OrgUnitCoverage": ledger.OrgUnitCoverage{}, "CoverageList": coverageList{},
 	} {
 		t.Run(name, func(t *testing.T) {
 			schema := schemas[name].Value
 			var fields, needed, described []string
 			kind := reflect.TypeOf(of)
-			for i := range kind.NumField() {
-				field, options, _ := strings.Cut(kind.Field(i).Tag.Get("json"), ",")
+			for _, one := range reflect.VisibleFields(kind) {
+				if one.Anonymous { // its fields stand here
+					continue
+				}
+				field, options, _ := strings.Cut(one.Tag.Get("json"), ",")
 				fields = append(fields, field)
 				if options != "omitempty" {
 					needed = append(needed, field)

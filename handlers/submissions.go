@@ -52,6 +52,8 @@ type summary struct {
 	Changes *orchestration.Changes `json:"changes,omitempty"`
 	// Completeness is left out where org units were not registered as complete.
 	Completeness *ledger.Completeness `json:"completeness,omitempty"`
+	// Coverage is left out where it is not known who has synced.
+	Coverage *ledger.CoverageTotals `json:"coverage,omitempty"`
 }
 
 func (d *door) summaryOf(sub ledger.Submission) summary {
@@ -61,7 +63,7 @@ func (d *door) summaryOf(sub ledger.Submission) summary {
 		DryRun: r.DryRun, RequestedBy: r.RequestedBy, CreatedAt: r.CreatedAt, EndedAt: r.EndedAt, WaitingFor: r.WaitingFor,
 		WaitingSince: r.WaitingSince, CancelledBy: r.CancelledBy, Retries: r.Retries, ThinnedAt: r.ThinnedAt, Reason: r.Reason, Error: r.Error,
 		Remedy: r.Remedy, Counts: r.Counts, IssuesTotal: r.IssuesTotal, Mode: r.Mode, ApprovedBy: r.ApprovedBy, Changes: r.Changes,
-		Completeness: r.Completeness,
+		Completeness: r.Completeness, Coverage: r.Coverage,
 	}
 	if sub.State.Ended() {
 		s.OrgUnits = &r.OrgUnits

@@ -257,7 +257,7 @@ func dataSet(set config.DataSet) (orchestration.DataSet, error) {
 		IncludeDataElements: set.IncludeDataElements, ExcludeDataElements: set.ExcludeDataElements,
 		RenameOrgUnits: set.RenameOrgUnits, RenameDataElements: set.RenameDataElements, RenameCombos: set.RenameCombos,
 		SumDataElements: set.SumDataElements, AttributeOptionCombo: set.AttributeOptionCombo,
-		SendEmptyOrgUnits: set.EmptyOrgUnits == "send", DropZeros: set.Zeros == "drop",
+		EmptyOrgUnits: map[string]mapping.EmptyPolicy{"send": mapping.SendEmpty, "reported": mapping.SendReported}[set.EmptyOrgUnits], DropZeros: set.Zeros == "drop",
 		RefusePercent: set.PercentTargets == "refuse",
 	}
 	if set.Schedule != "" {
@@ -293,6 +293,9 @@ func dataSet(set config.DataSet) (orchestration.DataSet, error) {
 	}
 	return orchestration.DataSet{
 		ID: set.ID, Title: set.Title, CHT: set.CHT, DHIS2: set.DHIS2, FirstPeriod: first, Rules: rules, IDSchemes: schemes, ChunkValues: set.ChunkValues, Unchecked: set.Checks == "off",
+		Coverage: orchestration.CoveragePolicy{
+			On: set.Coverage == "on", ExpectedTypes: set.ExpectedTypes, Minimum: set.MinCoverage, MinimumDays: set.MinimumDays, Completeness: set.CompleteFrom,
+		},
 		Compare: compare, Gaps: gaps, MostQuarantined: set.MostQuarantine, MostVanished: set.MostVanished,
 		Nested: orchestration.NestedPolicy(set.NestedOrgUnits), KnownFaults: set.KnownFaults,
 		Completeness: orchestration.Completeness{

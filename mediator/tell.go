@@ -60,7 +60,7 @@ func (a *app) tell(r orchestration.Report, each bool) error {
 		{"accepted", c.Accepted, "DHIS2 took them"},
 		{"refused", c.Refused, "DHIS2 did not take them, see the reasons below"},
 		{"unknown", c.Unknown, "nobody can say whether DHIS2 holds them"},
-		{"held", c.Held, "wait until a person approves them"},
+		{"held", c.Held, map[bool]string{true: "wait until a person approves them", false: "wait until enough workers have synced"}[r.State == ledger.Held]},
 		{"unsent", c.Unsent, map[bool]string{true: "would be sent", false: "not sent"}[r.State == ledger.Ready]},
 	} {
 		if line.count > 0 || line.name == "fetched" {
@@ -71,6 +71,9 @@ func (a *app) tell(r orchestration.Report, each bool) error {
 	t.Render()
 	if d := r.Changes; d != nil {
 		fmt.Fprintf(a.stdout, "  Since the last time %d values of %d org units changed; the sum of the month was %d and becomes %d.\n", d.Cells, d.OrgUnits, d.Was, d.Becomes)
+	}
+	if c := r.Coverage; c != nil {
+		fmt.Fprintf(a.stdout, "  %s\n", coverageLine(c))
 	}
 	if c := r.Completeness; c != nil {
 		fmt.Fprintf(a.stdout, "  Registered as complete: %d org units now, %d before; undone: %d; refused: %d.\n", c.Registered, c.Already, c.Undone, c.Refused)

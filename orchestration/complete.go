@@ -118,7 +118,7 @@ func (c *completing) conclude(ctx context.Context, err error) (*pause, error) {
 
 // todo gives what may have to be registered, or undone.
 func (c *completing) todo(ctx context.Context) (todo []ledger.Registration, err error) {
-	all, err := c.Ledger.Registrations(ctx, c.submission.ID)
+	all, _, err := c.registrations(ctx, c.submission, c.who.set.Coverage)
 	for _, r := range all {
 		if c.mayRegister(r) || c.mayUndo(r) {
 			todo = append(todo, r)
@@ -377,7 +377,11 @@ func (c *completing) quiet(ctx context.Context) bool {
 // completed tells what came of registering, at the end of a submission. Why it could not be done, f, changes nothing of what
 // became of the values, and is told beside it; but that a person stopped it does.
 func (s *Submitter) completed(ctx context.Context, sub ledger.Submission, f *failure, end *ledger.End) error {
-	all, err := s.Ledger.Registrations(ctx, sub.ID)
+	var policy CoveragePolicy
+	if who, err := s.partiesOf(sub); err == nil {
+		policy = who.set.Coverage
+	}
+	all, lacking, err := s.registrations(ctx, sub, policy)
 	if err != nil {
 		return err
 	}
@@ -406,6 +410,13 @@ func (s *Submitter) completed(ctx context.Context, sub ledger.Submission, f *fai
 			Code: "completeness_reopened", Severity: issue.Note, Count: len(reopened), OrgUnit: reopened[0],
 			Text:   fmt.Sprintf("somebody has taken the registration of these org units as complete back in DHIS2, %s first, and it stays so", reopened[0]),
 			Remedy: "whoever has reopened the form registers it again when it is right",
+		})
+	}
+	if lacking > 0 {
+		end.Issues = append(end.Issues, issue.Issue{
+			Code: "completeness_below_coverage", Severity: issue.Note, Count: lacking,
+			Text:   fmt.Sprintf("fewer than %d %% of the expected workers have synced in these org units, so they are not complete, whatever has arrived", policy.Completeness),
+			Remedy: "see who has not synced (mediator coverage --workers); the next submission of the period registers those from which enough have",
 		})
 	}
 	if f != nil && f.reason != Stopped {

@@ -2,6 +2,7 @@ package orchestration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/cht-dhis2/mediator/internal/cht"
@@ -42,6 +43,19 @@ func (s *Submitter) readExport(ctx context.Context, p *Plan, rules *mapping.Mapp
 func (g *gathering) begin(month cht.Month, again bool) {
 	g.month, g.again = month.String(), again
 	g.silent = append(g.silent, g.month)
+}
+
+// checkTags refuses a CHT that counts in months of the Nepali calendar although its settings do not say so, as after they were
+// changed: nothing is found in any month of ours then. That it cannot be asked is no reason to refuse what it gave.
+func (g *gathering) checkTags(ctx context.Context, from Source) error {
+	if g.hasFigures {
+		return nil
+	}
+	err := from.Client.CheckTags(ctx) // no evidence is kept of it, as ids of documents name people
+	if refused := (*cht.Error)(nil); errors.As(err, &refused) && refused.Kind == cht.Refused {
+		return err
+	}
+	return ctx.Err()
 }
 
 // silence names the months of a period in which everything is zero, beside others in which something is not: most likely nobody

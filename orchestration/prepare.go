@@ -48,6 +48,9 @@ type Plan struct {
 	evidence  *evidence
 	// isPreview says that a person waits for it, who may have mended an account just now.
 	isPreview bool
+	// coverage is who has synced; nil where that is not known. isPastMinimum says that the minimum of it counts no more.
+	coverage      *coverage
+	isPastMinimum bool
 	// patience is for the whole of the submission.
 	patience *patience
 	// calendar are the settings of the CHT, and sum is what the target documents come to, where those are the source.
@@ -338,6 +341,8 @@ type gathering struct {
 	month  string
 	again  bool
 	silent []string
+	// hasFigures says that something was not zero.
+	hasFigures bool
 }
 
 const progressEvery = 5000
@@ -359,6 +364,10 @@ func (s *Submitter) fetch(ctx context.Context, p *Plan, rules *mapping.Mapping, 
 		read = s.readTargets
 	}
 	if err := read(ctx, p, rules, g); err != nil {
+		spool.close()
+		return nil, err
+	}
+	if err := g.checkTags(ctx, p.from); err != nil {
 		spool.close()
 		return nil, err
 	}
@@ -418,6 +427,7 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping) error {
 	case mapping.Homeless:
 		g.homeless.Add(c.Issue())
 	default:
+		g.hasFigures = g.hasFigures || c.Value != 0
 		if n := len(g.silent); n > 0 && c.Value != 0 && g.silent[n-1] == g.month {
 			g.silent = g.silent[:n-1]
 		}
@@ -572,17 +582,20 @@ type facts struct {
 	Version string `json:"version,omitempty"`
 	// Changes is what differs from what DHIS2 accepted before.
 	Changes *Changes `json:"changes,omitempty"`
+	// Coverage is how many of the expected workers have synced.
+	Coverage *ledger.CoverageTotals `json:"coverage,omitempty"`
 }
 
 // store leaves what a plan holds, with the job that goes on with it.
 func (s *Submitter) store(ctx context.Context, sub ledger.Submission, p *Plan) (*pause, error) {
-	text, err := json.Marshal(facts{Rules: p.tally.report.Rules, Version: p.server.Version, Changes: p.tally.report.Changes})
+	text, err := json.Marshal(facts{Rules: p.tally.report.Rules, Version: p.server.Version, Changes: p.tally.report.Changes, Coverage: p.tally.report.Coverage})
 	if err != nil {
 		return nil, err
 	}
 	l := ledger.Preparation{
 		Dialect: p.tally.report.Dialect, Facts: text, Issues: p.tally.issues.Items(), IssuesTotal: p.tally.issues.Total(),
 		AddsUp: p.set.Compare.AddUp, ReadAt: p.readAt, Same: p.tally.same,
+		Coverage: p.coverage.found(p.set.Coverage),
 	}
 	if p.agreed != nil && p.tally.failure == nil {
 		l.Agreed = p.agreed.all

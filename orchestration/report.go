@@ -65,6 +65,9 @@ type OrgUnitResult struct {
 	Changes int `json:"changes,omitempty"`
 	Was     int `json:"was,omitempty"`
 	Becomes int `json:"becomes,omitempty"`
+	// Expected and Seen are how many workers were expected to sync, and have; left out where that is not known.
+	Expected *int `json:"expected,omitempty"`
+	Seen     *int `json:"seen,omitempty"`
 	// Reason is DHIS2's word, or ours, on the first cell that did not arrive.
 	Reason string `json:"reason,omitempty"`
 }
@@ -138,6 +141,8 @@ type Report struct {
 	ResultsTotal int                      `json:"results_total"`
 	// Changes is left out where nothing was accepted before.
 	Changes *Changes `json:"changes,omitempty"`
+	// Coverage is how many of the expected workers have synced; left out where that is not known.
+	Coverage *ledger.CoverageTotals `json:"coverage,omitempty"`
 	// Rules are those in force, in the order in which they are applied.
 	Rules []RuleUse `json:"rules"`
 	// Chunks are the requests that were sent; there are none in a preview.
@@ -262,7 +267,7 @@ func (t *tally) finish() Report {
 	switch {
 	case t.failure != nil:
 		r.State, r.Reason, r.Error, r.Remedy = t.failure.state, t.failure.reason, t.failure.text, t.failure.remedy
-	case r.Counts.Quarantined > 0:
+	case r.Counts.Quarantined+r.Counts.Held > 0:
 		r.Reason = LeftBehind
 	}
 	return *r
@@ -277,6 +282,8 @@ func (r *OrgUnitResult) prepared() string {
 		return "partly_accepted"
 	case r.Quarantined > 0:
 		return "refused"
+	case r.Held > 0:
+		return "held"
 	case r.Unchanged > 0:
 		return "unchanged"
 	default:
@@ -296,7 +303,10 @@ func (r *OrgUnitResult) fine() int {
 func (t *tally) outcomes(yield func(ledger.OrgUnitOutcome, error) bool) {
 	for _, id := range slices.Sorted(maps.Keys(t.orgUnits)) {
 		r := t.orgUnits[id]
-		o := ledger.OrgUnitOutcome{OrgUnit: id, Dropped: r.Dropped, Quarantined: r.Quarantined, Unchanged: r.Unchanged, Unsent: r.Unsent, Changes: r.Changes, Was: r.Was, Becomes: r.Becomes, Reason: r.Reason}
+		o := ledger.OrgUnitOutcome{OrgUnit: id, Dropped: r.Dropped, Quarantined: r.Quarantined, Unchanged: r.Unchanged, Held: r.Held, Unsent: r.Unsent, Changes: r.Changes, Was: r.Was, Becomes: r.Becomes, Reason: r.Reason}
+		if r.Expected != nil {
+			o.Workers = &ledger.Workers{Expected: *r.Expected, Seen: *r.Seen}
+		}
 		if !yield(o, nil) {
 			return
 		}
@@ -380,14 +390,14 @@ func (s *Submitter) Summary(sub ledger.Submission) Report {
 		Reason: Reason(sub.Reason), Error: sub.Error, Remedy: sub.Remedy,
 		Counts: sub.Counts, OrgUnits: orgUnitCounts(sub.OrgUnitStates), IssuesTotal: sub.IssuesTotal,
 		Refused: []RefusedCell{}, Quarantined: []ledger.QuarantinedCell{}, Issues: []issue.Issue{}, Results: []OrgUnitResult{}, Rules: nonNil(factsOf(sub).Rules),
-		Changes: factsOf(sub).Changes, Mode: sub.Mode, ApprovedBy: sub.ApprovedBy, Completeness: sub.Completeness,
+		Changes: factsOf(sub).Changes, Coverage: factsOf(sub).Coverage, Mode: sub.Mode, ApprovedBy: sub.ApprovedBy, Completeness: sub.Completeness,
 	}
 	for _, n := range sub.OrgUnitStates {
 		r.ResultsTotal += n
 	}
 	if sub.State == ledger.Held { // what is held is what would be sent
-		r.Counts.Held, r.Counts.Unsent = r.Counts.Unsent, 0
-		r.OrgUnits.Held, r.OrgUnits.Unsent = r.OrgUnits.Unsent, 0
+		r.Counts.Held, r.Counts.Unsent = r.Counts.Held+r.Counts.Unsent, 0
+		r.OrgUnits.Held, r.OrgUnits.Unsent = r.OrgUnits.Held+r.OrgUnits.Unsent, 0
 	}
 	if who, err := s.parties(sub.DataSet, sub.CHT); err == nil {
 		r.Title = who.set.Title
@@ -416,6 +426,9 @@ func ResultOf(sub ledger.Submission, o ledger.OrgUnitOutcome) OrgUnitResult {
 	}
 	if sub.State == ledger.Held && r.State == "unsent" {
 		r.State, r.Held, r.Unsent = "held", r.Unsent, 0
+	}
+	if o.Workers != nil {
+		r.Expected, r.Seen = &o.Workers.Expected, &o.Workers.Seen
 	}
 	return r
 }

@@ -79,7 +79,16 @@ func (w *settlement) settle(ctx context.Context, g *gathering) (err error) {
 		return err
 	}
 	w.tellFindings()
-	t.report.Counts.Fetched = t.report.Counts.Dropped + t.report.Counts.Quarantined + t.report.Counts.Unsent + t.report.Counts.Unchanged
+	t.report.Counts.Fetched = t.report.Counts.Dropped + t.report.Counts.Quarantined + t.report.Counts.Held + t.report.Counts.Unsent + t.report.Counts.Unchanged
+	w.tellCoverage()
+	if found := p.coverage.found(p.set.Coverage); found != nil {
+		t.report.Coverage = &found.Totals
+	}
+	for id, result := range t.orgUnits {
+		if workers := p.coverage.workers(id); workers != nil {
+			result.Expected, result.Seen = &workers.Expected, &workers.Seen
+		}
+	}
 	if g != nil {
 		t.addIssues(mapping.Extras(g.extras))
 		w.tell(g)
@@ -131,12 +140,12 @@ func (w *settlement) all(ctx context.Context, g *gathering, ids []string) error 
 }
 
 // orgUnit settles one org unit; fetched says that the CHT gives it.
-func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Settled, fetched bool) error {
+func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Settled, fetched bool) (err error) {
 	t := w.tally
 	d := difference{send: settled.Values}
+	var u unit
 	if w.holdings != nil {
-		u, err := w.unitOf(id, settled, fetched)
-		if err != nil {
+		if u, err = w.unitOf(id, settled, fetched); err != nil {
 			return err
 		}
 		if w.visit != nil {
@@ -151,16 +160,21 @@ func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Set
 		} else {
 			d = w.unit(u)
 		}
-		if err := w.screen(ctx, id, &d); err != nil {
-			return err
+	}
+	held := 0
+	if workers, below := w.holdsBack(id); below {
+		if held = d.holdBack(); held > 0 {
+			t.addIssues([]issue.Issue{w.heldBack(id, workers, held)})
 		}
+	} else if err := w.screen(ctx, id, &d); err != nil {
+		return err
+	}
+	if w.holdings != nil {
 		w.stays(u, &d)
 		if owner := w.holdings.others.source; !w.policy.AddUp && len(u.others) > 0 && len(d.send)+d.unchanged+d.kept > 0 {
 			return sharedUnit(id, owner, w.cht)
 		}
 		w.note(u, d)
-	} else if err := w.screen(ctx, id, &d); err != nil {
-		return err
 	}
 	behind, known, err := w.aside(id, &settled, &d)
 	if err != nil {
@@ -172,6 +186,7 @@ func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Set
 	counts.Quarantined += behind
 	counts.Unsent += len(d.send)
 	counts.Unchanged += d.unchanged
+	counts.Held += held
 	t.uses.Add(settled.Uses)
 	if !settled.Empty {
 		w.reported++
@@ -179,13 +194,13 @@ func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Set
 	if err := w.agreed.add(id, d.agreed); err != nil {
 		return err
 	}
-	if len(d.send)+behind+known == 0 && d.unchanged > 0 { // nobody has to look at it
+	if len(d.send)+behind+known+held == 0 && d.unchanged > 0 { // nobody has to look at it
 		delete(t.orgUnits, id)
 		t.last = nil
 		t.same++
 		return nil
 	}
-	if len(d.send)+behind+settled.Dropped+known+d.unchanged == 0 {
+	if len(d.send)+behind+settled.Dropped+known+d.unchanged+held == 0 {
 		return nil
 	}
 	result := t.orgUnit(id)
@@ -193,6 +208,7 @@ func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Set
 	result.Quarantined += behind
 	result.Unsent += len(d.send)
 	result.Unchanged += d.unchanged
+	result.Held += held
 	if d.changes > 0 {
 		result.Changes, result.Was, result.Becomes = d.changes, d.was, d.becomes
 	}

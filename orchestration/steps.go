@@ -130,6 +130,8 @@ func endOf(c ledger.Counts, f *failure) ledger.End {
 	}
 	behind := c.Refused + c.Quarantined
 	switch {
+	case c.Held > 0: // what is held for its coverage goes by itself later, so that nothing is refused
+		return ledger.End{State: ledger.PartlyAccepted, Reason: string(LeftBehind)}
 	case c.Accepted+c.Unchanged > 0 && behind > 0:
 		return ledger.End{State: ledger.PartlyAccepted, Reason: string(LeftBehind)}
 	case behind > 0:

@@ -13,6 +13,7 @@ import (
 type storeMetrics struct {
 	schedule                                    *Scheduler
 	up, size, queued, waiting, outbox, age, due *prometheus.Desc
+	expected, seen, below                       *prometheus.Desc
 	// limit and inUse are by what there is a limit of.
 	limit, inUse map[string]*prometheus.Desc
 }
@@ -44,12 +45,16 @@ func NewStoreMetrics(s *Scheduler) prometheus.Collector {
 		outbox:  describe("outbox_letters", "Reports and notices that are not delivered yet, or that nobody takes.", "state"),
 		age:     describe("outbox_oldest_seconds", "Age of the oldest report or notice that waits."),
 		due:     describe("periods", "Periods of the schedule that are due, and those that are overdue.", "state"),
+
+		expected: describe("workers_expected", "Workers who are expected to sync, in the last period that was read.", "data_set", "cht", "dhis2"),
+		seen:     describe("workers_seen", "Those of them who have.", "data_set", "cht", "dhis2"),
+		below:    describe("org_units_below_coverage", "Org units of that period from which too few of them have.", "data_set", "cht", "dhis2"),
 	}
 }
 
 // Describe gives the metrics that there are.
 func (m *storeMetrics) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.up, m.size, m.queued, m.waiting, m.outbox, m.age, m.due} {
+	for _, d := range []*prometheus.Desc{m.up, m.size, m.queued, m.waiting, m.outbox, m.age, m.due, m.expected, m.seen, m.below} {
 		to <- d
 	}
 	for of := range m.limit {
@@ -101,6 +106,16 @@ func (m *storeMetrics) Collect(to chan<- prometheus.Metric) {
 			age = m.schedule.now().Sub(backlog.Oldest).Seconds()
 		}
 		gauge(m.age, age)
+	}
+	if coverage, err := l.LatestCoverage(ctx); err == nil {
+		for _, c := range coverage {
+			if who, err := m.schedule.parties(c.Key.DataSet, c.Key.CHT); err != nil || who.set.DHIS2 != c.Key.DHIS2 {
+				continue // it was configured once
+			}
+			gauge(m.expected, float64(c.Totals.Expected), c.Key.DataSet, c.Key.CHT, c.Key.DHIS2)
+			gauge(m.seen, float64(c.Totals.Seen), c.Key.DataSet, c.Key.CHT, c.Key.DHIS2)
+			gauge(m.below, float64(c.Totals.OrgUnitsBelow), c.Key.DataSet, c.Key.CHT, c.Key.DHIS2)
+		}
 	}
 	if schedule, err := m.schedule.Schedule(ctx); err == nil {
 		due, overdue := 0, 0

@@ -80,6 +80,8 @@ type DataSet struct {
 	Compare Compare
 	// Completeness says whether org units are registered as complete.
 	Completeness Completeness
+	// Coverage says how it goes by who has synced.
+	Coverage CoveragePolicy
 	// Gaps are cells that are known to stay behind.
 	Gaps []Gap
 	// MostQuarantined is by how many percent of its cells more than the month before may stay behind in a month before it is

@@ -239,6 +239,11 @@ func (t Telling) properties(c Conclusion) map[string]string {
 	} {
 		p[name] = strconv.Itoa(n)
 	}
+	if c := c.Report.Coverage; c != nil {
+		p["workers_expected"] = strconv.Itoa(c.Expected)
+		p["workers_seen"] = strconv.Itoa(c.Seen)
+		p["org_units_below_coverage"] = strconv.Itoa(c.OrgUnitsBelow)
+	}
 	if c := sub.Completeness; c != nil {
 		p["org_units_registered"] = strconv.Itoa(c.Registered)
 		p["org_units_registration_undone"] = strconv.Itoa(c.Undone)

@@ -37,12 +37,13 @@ type Client struct {
 	base    *url.URL
 	caller  Caller
 	exports chan struct{}
-	page    int
+	// page is how many rows a page has, breaks how often a reading goes on after an answer that broke off.
+	page, breaks int
 }
 
 // New makes a client of the server at base, which may carry a path.
 func New(base *url.URL, caller Caller) *Client {
-	return &Client{base: base, caller: caller, exports: make(chan struct{}, 1), page: pageRows}
+	return &Client{base: base, caller: caller, exports: make(chan struct{}, 1), page: pageRows, breaks: maxBreaks}
 }
 
 // Info says what server answers.

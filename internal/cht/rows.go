@@ -137,7 +137,7 @@ func (e *brokenOff) Unwrap() error { return e.err }
 
 // goOn waits, and says whether a reading goes on where its answer broke off.
 func (c *Client) goOn(ctx context.Context, breaks int, err error) bool {
-	if !errors.As(err, new(*brokenOff)) || breaks > maxBreaks {
+	if !errors.As(err, new(*brokenOff)) || breaks > c.breaks {
 		return false
 	}
 	wait := time.NewTimer(shortWait << (breaks - 1))

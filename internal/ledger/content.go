@@ -71,7 +71,9 @@ type Preparation struct {
 	OrgUnits iter.Seq2[OrgUnitOutcome, error]
 	// Quarantine are the cells that stay behind, those of one org unit together, each org unit once; nil is nothing.
 	Quarantine iter.Seq2[[]QuarantinedCell, error]
-	Issues     []issue.Issue
+	// Coverage says who has synced; nil where nobody knows. Its key is that of the submission.
+	Coverage *Coverage
+	Issues   []issue.Issue
 	// Facts is a JSON object of what the step knows of itself; nil is an empty one.
 	Facts []byte
 	// IssuesTotal is how many issues there are where it is more than the list holds.
@@ -120,6 +122,9 @@ func (l *Ledger) Prepared(ctx context.Context, id string, p Preparation, next Ne
 			return err
 		}
 		if err := storeQuarantine(ctx, tx, s, p.Quarantine); err != nil {
+			return err
+		}
+		if err := l.storeCoverage(ctx, tx, s, p.Coverage); err != nil {
 			return err
 		}
 		if err := addIssues(ctx, tx, s, p.Issues, max(p.IssuesTotal, len(p.Issues))); err != nil {

@@ -25,6 +25,8 @@ type OrgUnitOutcome struct {
 	// Changes is how many cells differ from what DHIS2 accepted before; Was and Becomes are the sums of its values before and
 	// now. All are 0 where nothing was accepted before.
 	Changes, Was, Becomes int
+	// Workers is how many were expected and seen; nil where that is not known. Only their numbers are kept.
+	Workers *Workers
 }
 
 // orgUnitState works an org unit's state out of its counts, so that it is always the true one.
@@ -44,13 +46,17 @@ func storeOrgUnits(ctx context.Context, tx *sql.Tx, s Submission, units iter.Seq
 		return nil
 	}
 	rows, err := newBatch(ctx, tx, `INSERT INTO org_unit_outcome (submission, org_unit, dropped, quarantined, unchanged, held, accepted,
-		refused, unknown, unsent, reason, changes, was, becomes) VALUES`, 14, "")
+		refused, unknown, unsent, reason, changes, was, becomes, expected, seen) VALUES`, 16, "")
 	if err != nil {
 		return err
 	}
 	for o, err := range units {
+		expected, seen := -1, -1
+		if o.Workers != nil {
+			expected, seen = o.Workers.Expected, o.Workers.Seen
+		}
 		if err == nil {
-			err = rows.add(ctx, s.number, o.OrgUnit, o.Dropped, o.Quarantined, o.Unchanged, o.Held, o.Accepted, o.Refused, o.Unknown, o.Unsent, cut(o.Reason), o.Changes, o.Was, o.Becomes)
+			err = rows.add(ctx, s.number, o.OrgUnit, o.Dropped, o.Quarantined, o.Unchanged, o.Held, o.Accepted, o.Refused, o.Unknown, o.Unsent, cut(o.Reason), o.Changes, o.Was, o.Becomes, expected, seen)
 		}
 		if err != nil {
 			return err
@@ -99,14 +105,18 @@ func (l *Ledger) OrgUnits(ctx context.Context, id string, f OrgUnitFilter) (page
 	err = l.read(ctx, "read the org units of submission "+id, func(tx *sql.Tx) error {
 		//nolint:gosec // chosen is one of two texts above
 		rows, err := tx.QueryContext(ctx, `SELECT org_unit, `+orgUnitState+`, dropped, quarantined, unchanged, held, accepted, refused,
-			unknown, unsent, reason, answer, changes, was, becomes FROM org_unit_outcome
+			unknown, unsent, reason, answer, changes, was, becomes, expected, seen FROM org_unit_outcome
 			WHERE submission = (SELECT number FROM submission WHERE id = $1) AND org_unit > $2`+chosen+
 			fmt.Sprintf(` ORDER BY org_unit LIMIT %d`, min(limit, mostPage)), args...)
 		return each(rows, err, func() error {
 			var o OrgUnitOutcome
 			var answer string
+			var w Workers
 			err := rows.Scan(&o.OrgUnit, &o.State, &o.Dropped, &o.Quarantined, &o.Unchanged, &o.Held, &o.Accepted, &o.Refused,
-				&o.Unknown, &o.Unsent, &o.Reason, &answer, &o.Changes, &o.Was, &o.Becomes)
+				&o.Unknown, &o.Unsent, &o.Reason, &answer, &o.Changes, &o.Was, &o.Becomes, &w.Expected, &w.Seen)
+			if w.Expected >= 0 {
+				o.Workers = &w
+			}
 			if o.Reason == "" && o.Refused+o.Unknown+o.Unsent > 0 {
 				o.Reason = answer
 			}

@@ -115,9 +115,11 @@ func (l *Ledger) thinRest(ctx context.Context, keep Keep) error {
 		{`DELETE FROM schedule WHERE state = $1 AND due_at < $2`, []any{planDone, accepted}},
 		{`DELETE FROM ledger WHERE series IN (SELECT number FROM series WHERE accepted_at < $1)`, []any{accepted}},
 		{`DELETE FROM registration WHERE changed_at < $1`, []any{accepted}},
+		{`DELETE FROM coverage WHERE read_at < $1`, []any{evidence}},
 		{`DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM submission WHERE series = series.number)
 			AND NOT EXISTS (SELECT 1 FROM ledger WHERE series = series.number)
-			AND NOT EXISTS (SELECT 1 FROM registration g WHERE g.series = series.number OR g.form = series.number) AND NOT EXISTS (SELECT 1 FROM schedule WHERE series = series.number)`, nil},
+			AND NOT EXISTS (SELECT 1 FROM registration g WHERE g.series = series.number OR g.form = series.number) AND NOT EXISTS (SELECT 1 FROM schedule WHERE series = series.number)
+			AND NOT EXISTS (SELECT 1 FROM coverage v WHERE v.series = series.number)`, nil},
 	} {
 		err := l.write(ctx, "remove what is old", func(tx *sql.Tx) error {
 			_, err := tx.ExecContext(ctx, step.query, step.args...)

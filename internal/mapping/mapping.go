@@ -34,9 +34,9 @@ type Rules struct {
 	SumDataElements []string
 	// AttributeOptionCombo is given to every value that has none of its own.
 	AttributeOptionCombo string
-	// SendEmptyOrgUnits sends org units in which every value is zero. CHT gives such zeros to every org unit, whether
-	// anybody reported or not.
-	SendEmptyOrgUnits bool
+	// EmptyOrgUnits is for org units in which every value is zero. CHT gives such zeros to every org unit, whether anybody
+	// reported or not.
+	EmptyOrgUnits EmptyPolicy
 	// DropZeros leaves out values of zero.
 	DropZeros bool
 	// RefusePercent leaves values behind to which a percent target adds its denominator.
@@ -44,6 +44,17 @@ type Rules struct {
 	// Percents are data elements, by their ids in CHT, of which the values are percentages: several of one cell do not add up.
 	Percents []string
 }
+
+// EmptyPolicy says what is done with org units in which every value is zero.
+type EmptyPolicy int
+
+// The policies.
+const (
+	DropEmpty EmptyPolicy = iota
+	SendEmpty
+	// SendReported sends those from which somebody has reported, of whom zeros are true, and drops the others.
+	SendReported
+)
 
 // Check refuses rules that contradict each other.
 func (r Rules) Check() error {
@@ -75,6 +86,7 @@ type Mapping struct {
 	// attributes are the combos of a data set with categories of its own, empty for any other.
 	attributes map[string]bool
 	names      dhis2.Names
+	reported   func(orgUnit string) bool
 	// months are those of a period that has several; else nil.
 	months []string
 }
@@ -109,6 +121,20 @@ func New(rules Rules, settings *cht.Settings, set dhis2.DataSet) *Mapping {
 		}
 	}
 	return m
+}
+
+// Reported says who tells whether anybody has reported from an org unit, by its new id. Without it nobody has. It is to be said
+// before the first OrgUnit.
+func (m *Mapping) Reported(reported func(orgUnit string) bool) { m.reported = reported }
+
+// NewOrgUnit gives the new id of an org unit of the CHT, as Take does, or false where a rule leaves it out or it has none.
+func (m *Mapping) NewOrgUnit(id string) (orgUnit string, ok bool) {
+	if id == "" || !m.orgUnits.includes(id) || m.orgUnits.exclude[id] {
+		return "", false
+	}
+	var by touched
+	m.rename(&id, m.rules.RenameOrgUnits, RenameOrgUnits, &by)
+	return id, called(m.names.OrgUnits, &id) == "" && dhis2.IsUID(id)
 }
 
 // Cell is one value of the export on its way, under its new ids. An empty combo is the default one.
@@ -391,7 +417,7 @@ func (m *Mapping) OrgUnit(cells []Cell) Settled {
 		cells = m.addMonths(cells)
 	}
 	slices.SortFunc(cells, compareCells)
-	if !m.rules.SendEmptyOrgUnits && allZero(cells) {
+	if allZero(cells) && m.dropsEmpty(cells) {
 		s := Settled{Empty: true}
 		for i := range cells {
 			if i == 0 || !sameCell(cells[i-1], cells[i]) || sameSource(cells[i-1], cells[i]) {
@@ -489,6 +515,18 @@ func (m *Mapping) blame(parts []Cell) {
 		if parts[i].Fault == "" {
 			parts[i].Fault, parts[i].Found = fault, strconv.FormatInt(parts[i].Value, 10)
 		}
+	}
+}
+
+// dropsEmpty says that an org unit in which every value is zero is left out.
+func (m *Mapping) dropsEmpty(cells []Cell) bool {
+	switch m.rules.EmptyOrgUnits {
+	case SendEmpty:
+		return false
+	case SendReported:
+		return len(cells) == 0 || m.reported == nil || !m.reported(cells[0].OrgUnit)
+	default:
+		return true
 	}
 }
 

@@ -166,7 +166,7 @@ func TestMapping(t *testing.T) {
 			dropped: 2,
 		},
 		{
-			name: "it is sent where the rule says so", rules: Rules{SendEmptyOrgUnits: true},
+			name: "it is sent where the rule says so", rules: Rules{EmptyOrgUnits: SendEmpty},
 			in:   []cht.Value{value(ouA, deA, "0")},
 			want: []string{ouA + " " + deA + "   0"},
 		},
@@ -369,7 +369,7 @@ func TestMappingProperties(t *testing.T) {
 		if diff := cmp.Diff(lines(sent), lines(again)); diff != "" || dropped != dropped2 || quarantined != quarantined2 {
 			t.Fatalf("round %d: another order gives (-first +second):\n%s", round, diff)
 		}
-		twice, _, _, bad := apply(New(Rules{SendEmptyOrgUnits: true}, &cht.Settings{}, dhis2.DataSet{ID: "DsTest00001"}), asExport(sent))
+		twice, _, _, bad := apply(New(Rules{EmptyOrgUnits: SendEmpty}, &cht.Settings{}, dhis2.DataSet{ID: "DsTest00001"}), asExport(sent))
 		if diff := cmp.Diff(lines(sent), lines(twice)); diff != "" || bad != 0 {
 			t.Fatalf("round %d: what was sent does not go through again:\n%s", round, diff)
 		}
@@ -409,7 +409,7 @@ func randomRules(random *rand.Rand) Rules {
 	if random.IntN(4) == 0 {
 		r.ExcludeDataElements = []string{deC}
 	}
-	r.SendEmptyOrgUnits = random.IntN(2) == 0
+	r.EmptyOrgUnits = EmptyPolicy(random.IntN(3))
 	r.DropZeros = random.IntN(2) == 0
 	return r
 }
@@ -442,6 +442,38 @@ func asExport(values []Value) []cht.Value {
 		export = append(export, entry)
 	}
 	return export
+}
+
+// TestZerosAreSentWhereSomebodyReported tells zeros that are true from those that the export fills in.
+func TestZerosAreSentWhereSomebodyReported(t *testing.T) {
+	m := New(Rules{EmptyOrgUnits: SendReported, RenameOrgUnits: map[string]string{ouA: ouC}}, &cht.Settings{}, dhis2.DataSet{ID: "DsTest00001"})
+	export := []cht.Value{value(ouA, deA, "0"), value(ouA, deB, "0"), value(ouB, deA, "0"), value(ouB, deB, "0")}
+	if sent, _, dropped, _ := apply(m, export); len(sent) > 0 || dropped != 4 {
+		t.Errorf("where nobody tells: got %v, and %d dropped", lines(sent), dropped)
+	}
+	m.Reported(func(orgUnit string) bool { return orgUnit == ouC })
+	sent, issues, dropped, _ := apply(m, append(export, value(ouA, deC, "0")))
+	if diff := cmp.Diff([]string{ouC + " " + deA + "   0", ouC + " " + deB + "   0", ouC + " " + deC + "   0"}, lines(sent)); diff != "" || dropped != 2 || len(issues) > 0 {
+		t.Errorf("%d dropped, issues %v: %s", dropped, issues, diff)
+	}
+	// Who has a value has reported, whatever else is known.
+	if sent, _, dropped, _ = apply(m, append(export, value(ouB, deC, "1"))); len(sent) != 5 || dropped != 0 {
+		t.Errorf("beside a value: got %v, and %d dropped", lines(sent), dropped)
+	}
+}
+
+func TestAnOrgUnitHasItsNewIDWithoutAValue(t *testing.T) {
+	m := New(Rules{RenameOrgUnits: map[string]string{"KE-1": "KE-2"}, ExcludeOrgUnits: []string{"KE-9"}}, &cht.Settings{},
+		dhis2.DataSet{ID: "DsTest00001", Names: dhis2.Names{OrgUnits: map[string]string{"KE-2": ouB, "KE-3": ouC, "KE-9": ouA, "KE-4": ""}}})
+	got := map[string]string{}
+	for _, id := range []string{"KE-1", "KE-3", "KE-9", "KE-4", "KE-5", ""} {
+		if orgUnit, ok := m.NewOrgUnit(id); ok {
+			got[id] = orgUnit
+		}
+	}
+	if diff := cmp.Diff(map[string]string{"KE-1": ouB, "KE-3": ouC}, got); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func TestNamesBecomeIDsAfterTheRules(t *testing.T) {

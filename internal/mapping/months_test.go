@@ -202,7 +202,7 @@ func TestASumOfMonthsIsNeverOfFewer(t *testing.T) {
 			}
 			random.Shuffle(len(months[n]), func(i, j int) { months[n][i], months[n][j] = months[n][j], months[n][i] })
 		}
-		m := New(Rules{SendEmptyOrgUnits: true}, &cht.Settings{}, dhis2.DataSet{ID: "DsTest00001"})
+		m := New(Rules{EmptyOrgUnits: SendEmpty}, &cht.Settings{}, dhis2.DataSet{ID: "DsTest00001"})
 		sent := 0
 		for _, s := range settleMonths(m, months[0], months[1], months[2]) {
 			for _, v := range s.Values {

@@ -79,7 +79,7 @@ func (r Rules) InForce() []RuleInForce {
 		RenameCombos:            {len(r.RenameCombos) > 0, fmt.Sprintf("%d ids", len(r.RenameCombos))},
 		SetAttributeOptionCombo: {r.AttributeOptionCombo != "", r.AttributeOptionCombo},
 		SumDataElements:         {len(r.SumDataElements) > 0, some(r.SumDataElements)},
-		EmptyOrgUnits:           {true, drop[r.SendEmptyOrgUnits]},
+		EmptyOrgUnits:           {true, [...]string{"drop", "send", "reported"}[r.EmptyOrgUnits]},
 		Zeros:                   {true, drop[!r.DropZeros]},
 	}
 	var list []RuleInForce

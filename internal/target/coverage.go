@@ -79,7 +79,7 @@ func (s *Sum) Expect(owner ID) {
 	}
 	for _, u := range units {
 		s.units[u].expected++
-		if s.counted.has(n) {
+		if s.seen.has(n) {
 			s.units[u].reported++
 		}
 	}

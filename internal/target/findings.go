@@ -11,10 +11,10 @@ import (
 // hold no names; contacts and documents are in lists by their hashes.
 type Findings struct {
 	Rules Rules
-	// Owners and Documents are those that count; an owner counts once, in how many months ever. Types are owners by their contact
-	// type, those left out included.
-	Owners, Documents int
-	Types             []Type
+	// Owners and Documents are those that count: an owner is one in however many months, in OwnerMonths one in each. Types are
+	// owners by their contact type, those left out included.
+	Owners, OwnerMonths, Documents int
+	Types                          []Type
 
 	// WithoutOrgUnit is what counts nowhere as no place above its owner carries an org unit that the rules let it count for; Gone,
 	// as the owner was deleted or is not known to the CHT; Unknown, as the hierarchy was not told of the owner.
@@ -162,7 +162,7 @@ func (s *Sum) typesFound() []Type {
 	var types []Type
 	for kind, owners := range s.kinds {
 		if owners > 0 {
-			types = append(types, Type{s.here.h.types[kind], owners, s.excluded[int32(kind)]}) //nolint:gosec // The number of a type.
+			types = append(types, Type{s.here.h.types[kind], owners, s.excluded[int32(kind)]})
 		}
 	}
 	slices.SortFunc(types, func(a, b Type) int { return cmp.Compare(a.ID, b.ID) })
@@ -173,7 +173,7 @@ func (s *Sum) typesFound() []Type {
 func (s *Sum) several() Groups {
 	var all [][]string
 	for number := range s.here.h.carry {
-		n := uint32(number) //nolint:gosec // The number of a place.
+		n := uint32(number)
 		if ids := s.here.valid(n); len(ids) > 1 && s.here.reaches(n) {
 			slices.Sort(ids)
 			all = append(all, ids)
@@ -195,7 +195,7 @@ func (s *Sum) nested() Nestings {
 			continue
 		}
 		var below []string
-		for _, number := range s.here.h.above(uint32(line)) { //nolint:gosec // The number of a line.
+		for _, number := range s.here.h.above(uint32(line)) {
 			here := s.here.valid(number)
 			for _, outer := range here {
 				for _, inner := range below {

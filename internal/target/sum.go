@@ -46,12 +46,12 @@ type Sum struct {
 	filled     []bool
 	lacking    []int
 	lineOwners []int
-	// Sets of owners, by their numbers in the hierarchy: those added and counted in this month, and those counted, not attributed,
-	// left out and expected at all. strangers are those that the hierarchy does not know.
-	added, counted, seen, lost, setAside, expected bits
-	strangers                                      map[ID]stranger
-	nobody                                         map[ID]bool
-	moves                                          *moves
+	// Sets of owners, by their numbers in the hierarchy: those added in this month, and those counted, not attributed, left out and
+	// expected at all. strangers are those with documents that the hierarchy does not know, nobody those expected.
+	added, seen, lost, setAside, expected bits
+	strangers                             map[ID]stranger
+	nobody                                map[ID]bool
+	moves                                 *moves
 	// kinds are how many owners there are of each type.
 	kinds []int
 	err   error
@@ -144,8 +144,8 @@ func (s *Sum) setCells() {
 func (s *Sum) setOrgUnits() {
 	known := map[string]bool{}
 	for number := range s.here.h.carry {
-		if s.here.reaches(uint32(number)) { //nolint:gosec // The number of a place.
-			for _, id := range s.here.valid(uint32(number)) { //nolint:gosec // The number of a place.
+		if s.here.reaches(uint32(number)) {
+			for _, id := range s.here.valid(uint32(number)) {
 				if !known[id] {
 					known[id] = true
 					s.orgUnits = append(s.orgUnits, id)
@@ -156,7 +156,7 @@ func (s *Sum) setOrgUnits() {
 	slices.Sort(s.orgUnits)
 	numbers := make(map[string]uint32, len(s.orgUnits))
 	for number, id := range s.orgUnits {
-		numbers[id] = uint32(number) //nolint:gosec // Bounded by places.
+		numbers[id] = uint32(number)
 	}
 	s.here.unit = func(id string) uint32 { return numbers[id] }
 	n := len(s.orgUnits)
@@ -379,6 +379,7 @@ func (s *Sum) unknown(owner ID) bool {
 
 // count adds a portion to its org units.
 func (s *Sum) count(number uint32, r record, p *portion, units []uint32) {
+	s.found.OwnerMonths++
 	s.found.Documents += p.count
 	if s.seen.add(number) {
 		s.found.Owners++
@@ -403,7 +404,6 @@ func (s *Sum) count(number uint32, r record, p *portion, units []uint32) {
 		}
 	}
 	reported := s.expected.has(number)
-	s.counted.add(number)
 	for _, n := range units {
 		u := int(n)
 		sums, fed := s.sums[u*s.columns:][:s.columns], s.fed[u*len(s.cells):][:len(s.cells)]
@@ -449,7 +449,6 @@ func (s *Sum) NextMonth() {
 		s.units[i].turn(s.month)
 	}
 	clear(s.added)
-	clear(s.counted)
 	s.month++
 }
 

@@ -1,0 +1,290 @@
+package target
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cht-dhis2/mediator/internal/issue"
+)
+
+// code is a kind of finding. docs/targets.md lists them all.
+type code string
+
+// The codes.
+const (
+	withoutOrgUnit     code = "worker_without_org_unit"
+	workerGone         code = "worker_gone"
+	workerUnknown      code = "worker_unknown"
+	expectedNowhere    code = "expected_worker_not_attributed"
+	typeExcluded       code = "contact_type_excluded"
+	severalTypes       code = "several_contact_types"
+	malformed          code = "malformed_target_document"
+	duplicateWorker    code = "duplicate_worker"
+	severalOrgUnits    code = "several_org_units"
+	severalLevels      code = "counted_at_several_levels"
+	targetAbsent       code = "target_absent"
+	targetMissing      code = "target_missing"
+	withoutDenominator code = "percent_without_denominator"
+	sumTooLarge        code = "sum_too_large"
+	workerMoved        code = "worker_moved"
+)
+
+// remedy says what a person can do about it.
+func (c code) remedy() string {
+	switch c {
+	case withoutOrgUnit:
+		return "give a place above them an org unit (dhis.orgUnit) in the CHT, choose another attribution, or leave their contact type out with exclude_contact_types"
+	case workerGone:
+		return "let the workers go on under contacts that are there; what was counted under a deleted contact is only counted again when the contact is restored in the CHT"
+	case workerUnknown:
+		return "send the month again: the contacts were not there when the CHT was asked about them; report it as a fault of the mediator where it stays"
+	case expectedNowhere:
+		return "give a place above them an org unit (dhis.orgUnit) in the CHT, or correct expected_contact_types"
+	case typeExcluded:
+		return "nothing, where this is meant; otherwise correct exclude_contact_types"
+	case severalTypes:
+		return "where one type repeats what another counts, as supervisors may whose phones hold the data of their workers, leave it out with exclude_contact_types"
+	case malformed:
+		return "find the documents with coverage --workers, and correct or delete them in the CHT; its own export fails for the whole month while they are there"
+	case duplicateWorker:
+		return "choose with duplicate_workers which documents count, and remove users in the CHT that are no longer used"
+	case severalOrgUnits:
+		return "nothing, where this is meant; otherwise keep one org unit for the data set on each place (dhis of the place in the CHT)"
+	case severalLevels:
+		return "count each document once with attribution: lowest, or level:<contact type>, as DHIS2 adds the lower org units to the upper ones itself"
+	case targetAbsent:
+		return "check the target's id in targets_file or in the CHT's settings, and that it is given to the workers there"
+	case targetMissing:
+		return "let those phones sync with the CHT's current settings; nothing, where the target is meant for some workers only"
+	case withoutDenominator:
+		return "nothing, where there was nothing to count; otherwise check what the target counts as its total in the CHT's settings"
+	case sumTooLarge:
+		return "look in the CHT for documents with numbers that cannot be, and correct them"
+	case workerMoved:
+		return "choose with hierarchy whether past months stay with the former org units (first) or go along (today)"
+	default:
+		return ""
+	}
+}
+
+func (c code) issue(count int, text string) issue.Issue {
+	severity := issue.Note
+	if c == sumTooLarge {
+		severity = issue.Cell
+	}
+	return issue.Issue{Code: string(c), Severity: severity, Count: count, Text: text, Remedy: c.remedy()}
+}
+
+// Issues gives what was found in the form of a report. They name org units, targets and data elements, and nobody.
+func (f Findings) Issues() []issue.Issue {
+	return slices.Concat(f.unattributed(), f.left(), f.structure(), f.aboutTargets(), f.aboutCells(), f.aboutMoves())
+}
+
+func (f *Findings) unattributed() (all []issue.Issue) {
+	for _, of := range []struct {
+		code code
+		why  string
+		what *Unattributed
+	}{
+		{withoutOrgUnit, "with no org unit above them" + f.forWhom(), &f.WithoutOrgUnit},
+		{workerGone, "whose contact was deleted or is not known to the CHT", &f.Gone},
+		{workerUnknown, "about whom the CHT was not asked", &f.Unknown},
+	} {
+		if n := of.what.Owners.Total; n > 0 {
+			text := fmt.Sprintf("nothing is attributed of %s %s (%s)", some(n, "worker"), of.why, some(of.what.Documents, "target document"))
+			all = append(all, of.code.issue(n, text+f.list(": ", of.what.Lost)))
+		}
+	}
+	if n := f.ExpectedNowhere.Total; n > 0 {
+		all = append(all, expectedNowhere.issue(n, fmt.Sprintf("no org unit%s for %d of %s", f.forWhom(), n, some(f.ExpectedOwners, "expected worker"))))
+	}
+	return all
+}
+
+func (f *Findings) forWhom() string {
+	if f.Rules.Level != "" {
+		return " at the level " + f.Rules.Level
+	}
+	return ""
+}
+
+// left tells of documents that were left out, and of those that should perhaps be.
+func (f *Findings) left() (all []issue.Issue) {
+	if n := f.Excluded.Owners; n > 0 {
+		all = append(all, typeExcluded.issue(n, fmt.Sprintf("left out by contact type: %s of %s: %s",
+			some(f.Excluded.Documents, "target document"), some(n, "worker"), firstOf(f.types(true)))))
+	}
+	if types := f.types(false); len(types) > 1 {
+		all = append(all, severalTypes.issue(f.Owners, "workers of several contact types count: "+firstOf(types)))
+	}
+	if n := f.Malformed.Total; n > 0 {
+		text := "left out as they cannot be used: " + some(n, "target document")
+		var unread []string
+		for i, numbers := range f.Unread {
+			if name := f.Rules.Items[i].Target; numbers > 0 && !slices.Contains(unread, name) {
+				unread = append(unread, name)
+			}
+		}
+		if len(unread) > 0 {
+			text += "; numbers that cannot be read are those of " + firstOf(unread)
+		}
+		all = append(all, malformed.issue(n, text))
+	}
+	if n := f.Duplicates.Total; n > 0 {
+		text := fmt.Sprintf("several target documents of one month for %s, with the same numbers for %d: %s",
+			some(n, "worker"), f.Duplicates.Identical, f.Rules.Duplicates.words())
+		all = append(all, duplicateWorker.issue(n, text+f.list("; left out are ", f.Duplicates.Left)))
+	}
+	return all
+}
+
+func (d Duplicates) words() string {
+	switch d {
+	case Together:
+		return "they are added up"
+	case Largest:
+		return "the largest counts"
+	default:
+		return "the latest counts"
+	}
+}
+
+// types lists the owners by type, those left out or the others.
+func (f *Findings) types(excluded bool) []string {
+	var all []string
+	for _, t := range f.Types {
+		name := t.ID
+		if name == "" {
+			name = "none"
+		}
+		if t.Excluded == excluded {
+			all = append(all, fmt.Sprintf("%s (%d)", name, t.Owners))
+		}
+	}
+	return all
+}
+
+// structure tells what counts more than once.
+func (f *Findings) structure() (all []issue.Issue) {
+	if n := f.Several.Total; n > 0 {
+		var groups []string
+		for _, ids := range f.Several.List {
+			groups = append(groups, strings.Join(ids, " and "))
+		}
+		all = append(all, severalOrgUnits.issue(n, some(n, "place")+" with several org units of the data set, each of which gets the whole sum: "+firstOf(groups)))
+	}
+	if n := f.Nested.Total; n > 0 {
+		var pairs []string
+		for _, p := range f.Nested.List {
+			pairs = append(pairs, fmt.Sprintf("%s in %s (%s)", p.Inner, p.Outer, some(p.Owners, "worker")))
+		}
+		all = append(all, severalLevels.issue(n, "documents count for an org unit and for one above it: "+firstOf(pairs)))
+	}
+	return all
+}
+
+// aboutTargets tells of targets that documents do not have.
+func (f *Findings) aboutTargets() (all []issue.Issue) {
+	for i, n := range f.Missing {
+		if n == 0 {
+			continue
+		}
+		item := f.Rules.Items[i]
+		one := targetMissing.issue(n, fmt.Sprintf("no target %s in the documents of %d of %s, which is not zero", item.Target, n, some(f.OwnerMonths, "worker")))
+		if n == f.OwnerMonths {
+			one = targetAbsent.issue(n, fmt.Sprintf("no document that counts has the target %s", item.Target))
+		}
+		one.DataElement, one.CategoryOptionCombo = item.DataElement, item.CategoryOptionCombo
+		all = append(all, one)
+	}
+	return all
+}
+
+// aboutCells tells of cells that are not given.
+func (f *Findings) aboutCells() (all []issue.Issue) {
+	if n := f.NoDenominator.Total; n > 0 {
+		var cells []string
+		for _, c := range f.NoDenominator.List {
+			cells = append(cells, c.Item.DataElement+" of "+c.OrgUnit)
+		}
+		all = append(all, withoutDenominator.issue(n, "not given, as there is no denominator: "+some(n, "percent")+": "+firstOf(cells)))
+	}
+	for i, c := range f.TooLarge.List {
+		one := sumTooLarge.issue(1, fmt.Sprintf("the sum of data element %s is beyond 2^53, and not given", c.Item.DataElement))
+		if i == len(f.TooLarge.List)-1 {
+			one.Count += f.TooLarge.Total - len(f.TooLarge.List)
+		}
+		one.OrgUnit, one.DataElement, one.CategoryOptionCombo = c.OrgUnit, c.Item.DataElement, c.Item.CategoryOptionCombo
+		all = append(all, one)
+	}
+	return all
+}
+
+func (f *Findings) aboutMoves() []issue.Issue {
+	n := f.Moved.Owners.Total
+	if n == 0 {
+		return nil
+	}
+	var units []string
+	for _, m := range f.Moved.OrgUnits {
+		if m.OwnersIn > 0 {
+			units = append(units, fmt.Sprintf("%s %d more", m.OrgUnit, m.OwnersIn))
+		}
+		if m.OwnersOut > 0 {
+			units = append(units, fmt.Sprintf("%s %d fewer", m.OrgUnit, m.OwnersOut))
+		}
+	}
+	text := "other org units today than when they first counted, for " + some(n, "worker") + "; by the hierarchy chosen there are for "
+	return []issue.Issue{workerMoved.issue(n, text+firstOf(units))}
+}
+
+// listed is how many things a text names.
+const listed = 10
+
+// firstOf joins the first few.
+func firstOf(all []string) string {
+	if more := len(all) - listed; more > 0 {
+		return strings.Join(all[:listed], ", ") + fmt.Sprintf(" and %d more", more)
+	}
+	return strings.Join(all, ", ")
+}
+
+// list tells amounts in words, each target once; nothing where all are zero.
+func (f *Findings) list(before string, amounts []Amount) string {
+	var all []string
+	for i, a := range amounts {
+		item := f.Rules.Items[i]
+		var words string
+		switch {
+		case a == Amount{}:
+			continue
+		case item.Measure == Percent:
+			words = fmt.Sprintf("%s of %s %s", digits(a.Pass), digits(a.Total), item.Target)
+		default:
+			words = fmt.Sprintf("%s %s", digits(a.Pass+a.Total), item.Target)
+		}
+		if !slices.Contains(all, words) {
+			all = append(all, words)
+		}
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return before + firstOf(all)
+}
+
+func digits(n int64) string {
+	if n > most {
+		return "more than 2^53"
+	}
+	return fmt.Sprint(n)
+}
+
+// some tells a number of things.
+func some(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
+}
