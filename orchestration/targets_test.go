@@ -36,7 +36,7 @@ func (m *meter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := httptest.NewRecorder()
 	m.Handler.ServeHTTP(answer, r)
 	m.mu.Lock()
-	what := ""
+	var what string
 	switch {
 	case strings.HasSuffix(r.URL.Path, "contacts_by_dhis_orgunit"):
 		what = "places"
@@ -112,7 +112,7 @@ func newRecordedBench(t *testing.T, change ...func(*sandbox.CHTDocuments)) *reco
 	for _, id := range []string{"DsMchMonth1", "DsMalariaM1"} {
 		b.DataSets = append(b.DataSets, DataSet{
 			ID: id, CHT: []string{"county"}, DHIS2: "national", FirstPeriod: first, FromTargets: true, Nested: AllowNested,
-			Targets: target.Rules{Duplicates: target.Together},
+			Targets: target.Rules{Duplicates: target.Together}, Operation: Operation{Enabled: true},
 		})
 	}
 	l, err := ledger.Open(t.Context(), ledger.Config{Dir: t.TempDir(), Now: now})
@@ -157,8 +157,8 @@ func (b *recordedBench) holds(element string) string {
 	return strings.Join(all, " ")
 }
 
-// codesOf gives the codes of a report's issues, with their counts.
-func codesOf(r Report) string {
+// foundCodes gives the codes of a report's issues, with their counts.
+func foundCodes(r Report) string {
 	var all []string
 	for _, i := range r.Issues {
 		all = append(all, fmt.Sprintf("%s:%d", i.Code, i.Count))
@@ -211,7 +211,10 @@ func TestTargetDocumentsGiveTheReference(t *testing.T) {
 			}
 		}
 	}
-	if diff := cmp.Diff(want, got); diff != "" || len(want) < 50 {
+	// The reference fills with zeros, as the export does. The one document of this org unit does not have the target at all.
+	delete(want, "DsMalariaM1 OuAmaniChu2 DeLlinDist1 ")
+	delete(want, "DsMchMonth1 OuAmaniChu2 DeLlinDist2 ")
+	if diff := cmp.Diff(want, got); diff != "" || len(want) != 65 {
 		t.Errorf("%d values, -want +got:\n%s", len(want), diff)
 	}
 }
