@@ -92,7 +92,8 @@ func keyOf(orgUnit, dataElement, combo string) cellKey {
 	return cellKey{orgUnit, dataElement, combo}
 }
 
-// recordedWorld is the servers of the recordings with one export, and a configuration for them.
+// recordedWorld is the servers of the recordings with one export, and a configuration for them. Places of that CHT lie inside others
+// that carry an org unit too, and both are sent.
 func recordedWorld(t *testing.T, version, dataSet, period string, export []byte) (*sandbox.DHIS2, string) {
 	t.Helper()
 	now := func() time.Time { return time.Date(2026, 11, 22, 9, 30, 0, 0, time.UTC) }
@@ -116,7 +117,7 @@ func recordedWorld(t *testing.T, version, dataSet, period string, export []byte)
 	}
 	t.Cleanup(dhis2.Close)
 	config := filepath.Join(t.TempDir(), "config.yaml")
-	text := fmt.Sprintf("cht: [{name: county, url: %q, username: integration, password: Secret.123}]\ndhis2: [{name: national, url: %q, username: cht_integration, password: Secret.1234}]\ndata_sets: [{id: %s, first_period: \"202501\", completeness: \"off\"}]\n", cht.URL, dhis2.URL, dataSet)
+	text := fmt.Sprintf("cht: [{name: county, url: %q, username: integration, password: Secret.123}]\ndhis2: [{name: national, url: %q, username: cht_integration, password: Secret.1234}]\ndata_sets: [{id: %s, first_period: \"202501\", completeness: \"off\", nested_org_units: allow}]\n", cht.URL, dhis2.URL, dataSet)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -256,5 +257,50 @@ func TestEveryRecordedExportIsJudged(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("states (-want +got):\n%s", diff)
+	}
+}
+
+// TestOfRealExportsNothingIsCountedTwice sends what a real CHT exported of places that lie inside others.
+func TestOfRealExportsNothingIsCountedTwice(t *testing.T) {
+	var metadata sandbox.DHIS2Metadata
+	readJSON(t, recorded+"/dhis2/metadata.json", &metadata)
+	above := map[string]string{}
+	for _, unit := range metadata.OrganisationUnits {
+		if unit.Parent != nil {
+			above[unit.ID] = unit.Parent.ID
+		}
+	}
+	raw := recordedExports(t)["export-200-malaria-all-org-units"]
+	for _, policy := range []string{"refuse", "lowest"} {
+		t.Run(policy, func(t *testing.T) {
+			server, config := recordedWorld(t, "2.43.1", "DsMalariaM1", "202607", raw)
+			report := submitted(t, "--config", config, "--period", "202607", "--set", "data_sets.DsMalariaM1.nested_org_units="+policy)
+			has := map[string]bool{}
+			for _, v := range server.Values() {
+				if v.Value != "0" {
+					has[v.OrgUnit] = true
+				}
+			}
+			if len(has) == 0 {
+				t.Fatalf("nothing arrived: %+v", report)
+			}
+			for unit := range has {
+				for up := above[unit]; up != ""; up = above[up] {
+					if has[up] {
+						t.Errorf("%s has figures, and so has %s inside it", up, unit)
+					}
+				}
+			}
+			told := map[string]string{}
+			for _, i := range report.Issues {
+				if i.Code == "nested_org_units" {
+					told[i.OrgUnit] = string(i.Severity)
+				}
+			}
+			want := map[string]string{"refuse": "cell", "lowest": "note"}[policy]
+			if len(told) != 2 || told["OuDistEast1"] != want || told["OuAmaniHC01"] != want {
+				t.Errorf("told of %v", told)
+			}
+		})
 	}
 }

@@ -80,7 +80,7 @@ type checking struct {
 
 // checking makes ready what is known of a plan's data set and period. The error is a check that lets nothing go.
 func (s *Submitter) checking(ctx context.Context, p *Plan, m *metadata) (*checking, error) {
-	k := &checking{submitter: s, plan: p}
+	k := &checking{submitter: s, plan: p, meta: m}
 	switch {
 	case p.visit != nil: // who only looks sends nothing
 		return k, nil

@@ -27,7 +27,17 @@ type lateData struct {
 
 func newLateData(t *testing.T, version string) *lateData {
 	t.Helper()
-	l := &lateData{bench: newBench(t, version), ids: map[string]string{}}
+	return lateDataOf(newBench(t, version))
+}
+
+// newFewData is lateData of a small country, which is made sooner.
+func newFewData(t *testing.T, version string) *lateData {
+	t.Helper()
+	return lateDataOf(newBenchOf(t, version, sandbox.NewCountry(sandbox.CountryConfig{Seed: 5, Facilities: 12, DataSets: 1, Elements: 8, Period: "202609"})))
+}
+
+func lateDataOf(b *bench) *lateData {
+	l := &lateData{bench: b, ids: map[string]string{}}
 	var units, elements []string
 	y := ""
 	// The data element y is one of which 2.42 keeps no zero.

@@ -278,7 +278,7 @@ func TestExaminationFindsWhatIsWrong(t *testing.T) {
 			district := country.DHIS2.OrganisationUnits[len(country.DHIS2.OrganisationUnits)-1].Parent.ID
 			country.DHIS2.DataSets[0].OrganisationUnits = append(country.DHIS2.DataSets[0].OrganisationUnits, sandbox.DHIS2Ref{ID: district})
 			country.CHT.Places[0].DHIS = sandbox.CHTOrgUnits{{OrgUnit: district}}
-		}}, Amber, "nesting", "lie below others that are sent as well", "CHT admin, us"},
+		}}, Amber, "nesting", "10 of the org units of CHT county lie below others that carry figures as well: ", "CHT admin, us"},
 		{"an element that is not in the data set", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) {
 			m.DataSets[0].DataSetElements = m.DataSets[0].DataSetElements[1:]
 		})}, Amber, "elements", "1 of 6 elements of CHT county", "DHIS2 admin, CHT admin, us"},

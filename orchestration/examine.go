@@ -290,7 +290,7 @@ func meaning(check string) (area, why string) {
 		return "data sets", "approved data must not change"
 	case "rules":
 		return "data sets", "a rule with a wrong id does nothing, and says nothing"
-	case "targets", "shared elements":
+	case "targets", "shared elements", "percent targets":
 		return "elements", "the export adds up, or leaves out, what DHIS2 keeps apart"
 	case "elements":
 		return "elements", "a value that does not fit stays behind, month after month"

@@ -168,8 +168,13 @@ func (*examining) sourceSet(p sheet, settings *cht.Settings, set DataSet) {
 		p.amber("shared elements", fmt.Sprintf("targets %v share data element %s under different combos; its values stay behind", shared.Targets, shared.DataElement),
 			shared.Remedy())
 	}
+	var denominators []string
 	for _, found := range mapping.Denominators(settings, set.Rules, set.ID) {
-		p.amber("percent targets", found.DataElement+": "+found.Text, found.Remedy).Who = chtAdmin + ", " + us
+		denominators = append(denominators, found.DataElement)
+	}
+	if len(denominators) > 0 {
+		p.green("percent targets", fmt.Sprintf("of %s (%s) the denominator is sent, which is what the export gives; source: targets can send the numerator or the percentage, and percent_targets: refuse sends none",
+			counted(len(denominators), "data element"), firstOf(denominators)))
 	}
 	for _, found := range mapping.NotExported(settings, set.ID) {
 		p.amber("targets", found.Text, found.Remedy)

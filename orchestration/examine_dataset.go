@@ -355,23 +355,38 @@ func (b beside) wanted(places []cht.OrgUnit) []string {
 	return slices.Sorted(maps.Keys(ids))
 }
 
-// nested finds org units that lie below another one that is sent as well.
+// nested finds org units above others that may be sent as well. Whether they are is known once there are figures.
 func (b beside) nested(wanted []string) {
 	sent := map[string]bool{}
 	for _, id := range wanted {
 		sent[id] = true
 	}
-	var below []string
+	below, above := 0, map[string]bool{}
 	for _, id := range wanted {
 		unit, _ := b.units.Get(id)
-		above := strings.Split(strings.Trim(unit.Path, "/"), "/")
-		if slices.ContainsFunc(above[:max(0, len(above)-1)], func(one string) bool { return sent[one] }) {
-			below = append(below, id)
+		path := strings.Split(strings.Trim(unit.Path, "/"), "/")
+		inside := false
+		for _, one := range path[:max(0, len(path)-1)] {
+			if sent[one] {
+				inside, above[one] = true, true
+			}
+		}
+		if inside {
+			below++
 		}
 	}
-	if len(below) > 0 {
-		b.amber("nesting", fmt.Sprintf("%s of CHT %s lie below others that are sent as well: %s", counted(len(below), "org unit"), b.source, firstOf(below)),
-			"take dhis.orgUnit off the upper places in the CHT, or leave them out with exclude_org_units").Who = chtAdmin + ", " + us
+	if below == 0 {
+		return
+	}
+	outer := slices.Sorted(maps.Keys(above))
+	text := fmt.Sprintf("%d of the org units of CHT %s lie below others that carry figures as well: %s", below, b.source, firstOf(outer))
+	switch b.set.Nested {
+	case LowestNested:
+		b.green("nesting", text+"; the values of these are left out, by nested_org_units")
+	case AllowNested:
+		b.amber("nesting", text+"; both are sent, so that DHIS2's totals count them twice", "set nested_org_units to refuse or lowest, or leave the upper ones out with exclude_org_units").Who = chtAdmin + ", " + us
+	default:
+		b.amber("nesting", text+"; the values of these stay behind", "take dhis.orgUnit off the upper places in the CHT, leave them out with exclude_org_units, or let nested_org_units be lowest or allow").Who = chtAdmin + ", " + us
 	}
 }
 

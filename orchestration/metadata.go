@@ -71,7 +71,7 @@ func (s *Submitter) readMetadata(ctx context.Context, who parties, calls *eviden
 
 // needsOrgUnits says that somebody wants to know to which org units a data set is assigned.
 func (d *DataSet) needsOrgUnits() bool {
-	return !d.Unchecked || d.Completeness.WhenAccepted || len(d.Compare.LiveFrom) > 0 || len(d.CHT) > 1
+	return !d.Unchecked || d.Nested != AllowNested || d.Completeness.WhenAccepted || len(d.Compare.LiveFrom) > 0 || len(d.CHT) > 1
 }
 
 // knownAs is under what the metadata of a data set are kept.

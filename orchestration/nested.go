@@ -1,5 +1,17 @@
 package orchestration
 
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cht-dhis2/mediator/internal/issue"
+	"github.com/cht-dhis2/mediator/internal/mapping"
+	"github.com/cht-dhis2/mediator/internal/validation"
+)
+
 // NestedPolicy is what is done with an org unit inside of which others are sent: DHIS2 adds those up itself, and would count them
 // twice.
 type NestedPolicy string
@@ -11,3 +23,163 @@ const (
 	// AllowNested sends them.
 	AllowNested NestedPolicy = "allow"
 )
+
+const nestedCode = "nested_org_units"
+
+// nest is what is sent inside of an org unit.
+type nest struct {
+	// inside are the first ones, count is how many there are.
+	inside []string
+	count  int
+}
+
+func (n *nest) names() string {
+	text := strings.Join(n.inside, ", ")
+	if n.count > len(n.inside) {
+		text += fmt.Sprintf(" and %d more", n.count-len(n.inside))
+	}
+	return text
+}
+
+// findNests finds the org units of which something would be sent, and inside of which something else is. What an old reading of the
+// metadata finds is looked at again by a new one.
+func (w *settlement) findNests(ctx context.Context, g *gathering) error {
+	var sends []string
+	for id, whether := range g.figures {
+		if whether {
+			sends = append(sends, id)
+		}
+	}
+	slices.Sort(sends)
+	k := w.checking
+	for _, id := range sends { // one that was assigned to the data set just now is not known yet
+		if k.Checks != nil && !k.isFresh() && !k.meta.orgUnits.Has(id) {
+			if _, err := k.orgUnit(ctx, id); err != nil {
+				return err
+			}
+		}
+	}
+	nests, err := w.nestsAmong(ctx, g, sends)
+	if err == nil && len(nests) > 0 && k.Checks != nil && !k.isFresh() {
+		if err := k.again(ctx); err != nil {
+			return err
+		}
+		nests, err = w.nestsAmong(ctx, g, sends)
+	}
+	if err != nil {
+		return err
+	}
+	if w.set.Nested != AllowNested {
+		w.nests = nests
+		return nil
+	}
+	if len(nests) > 0 {
+		outer := slices.Sorted(maps.Keys(nests))
+		w.tally.addIssues([]issue.Issue{{
+			Code: nestedCode, Severity: issue.Note, Count: len(outer),
+			Text:   fmt.Sprintf("%s sent that have others inside which are sent as well: %s. DHIS2 adds these up itself, so that the totals above count them twice", are(len(outer), "org unit"), firstOf(outer)),
+			Remedy: "it is so by nested_org_units of the data set; set it to refuse or lowest to send each figure once",
+		}})
+	}
+	return nil
+}
+
+// are counts things as the subject of a sentence.
+func are(n int, thing string) string {
+	if n == 1 {
+		return counted(n, thing) + " is"
+	}
+	return counted(n, thing) + " are"
+}
+
+// nestsAmong finds, for each of some org units, which of the others lie inside. What cannot be sent for a reason of its own plays
+// no part; what is locked does, as its figures are in DHIS2 mostly.
+func (w *settlement) nestsAmong(ctx context.Context, g *gathering, sends []string) (map[string]*nest, error) {
+	nests := map[string]*nest{}
+	k := w.checking
+	for _, id := range sends {
+		unit, _ := k.meta.orgUnits.Get(id)
+		path := unit.Path
+		for at := strings.LastIndexByte(path, '/'); at > 0; at = strings.LastIndexByte(path, '/') {
+			path = path[:at]
+			above := path[strings.LastIndexByte(path, '/')+1:]
+			if !g.figures[above] {
+				continue
+			}
+			if stays, err := w.staysBehind(ctx, id); err != nil || stays {
+				if err != nil {
+					return nil, err
+				}
+				break
+			}
+			n := nests[above]
+			if n == nil {
+				n = &nest{}
+				nests[above] = n
+			}
+			if n.count++; len(n.inside) < firstNames {
+				n.inside = append(n.inside, id)
+			}
+		}
+	}
+	for id := range nests { // one that stays behind anyway is told for that
+		found, err := w.wholly(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		if found != nil {
+			delete(nests, id)
+		}
+	}
+	return nests, nil
+}
+
+// wholly says why nothing of an org unit can be sent, where that is checked.
+func (w *settlement) wholly(ctx context.Context, id string) (*validation.Finding, error) {
+	if w.checking.Checks == nil {
+		return nil, nil //nolint:nilnil // as orgUnit gives it
+	}
+	return w.checking.orgUnit(ctx, id)
+}
+
+func (w *settlement) staysBehind(ctx context.Context, id string) (bool, error) {
+	found, err := w.wholly(ctx, id)
+	return found != nil && !found.Locks, err
+}
+
+// outer settles an org unit inside of which others are sent: nothing of it goes. What DHIS2 accepted of it before stays there, and has
+// not vanished.
+func (w *settlement) outer(u unit, settled *mapping.Settled, n *nest) (d difference) {
+	there := 0
+	for i := range u.base {
+		d.was += u.base[i].number()
+		if !u.base[i].isZero() {
+			there++
+		}
+	}
+	d.becomes = d.was
+	before := ""
+	if there > 0 {
+		before = fmt.Sprintf("; it holds %d values of ours there from before, with a sum of %d, which go on counting twice", there, d.was)
+	}
+	const leaveOut = "take dhis.orgUnit off its place in the CHT, or leave it out with exclude_org_units: the next submission then asks whether the values that are there from before are to be deleted"
+	if w.set.Nested == LowestNested {
+		cells := len(settled.Values) + settled.Quarantined
+		*settled = mapping.Settled{Dropped: cells + settled.Dropped, Uses: settled.Uses}
+		w.tally.addIssues([]issue.Issue{{
+			Code: nestedCode, Severity: issue.Note, Count: cells, OrgUnit: u.orgUnit,
+			Text:   fmt.Sprintf("the values of org unit %s are left out, as %s inside it are sent, which DHIS2 adds up itself; what was counted at it directly, and in none of those, is left out too%s", u.orgUnit, n.names(), before),
+			Remedy: "it is so by nested_org_units of the data set; source: targets with attribution: lowest keeps what was counted directly. To have no values there at all, " + leaveOut,
+		}})
+		return d
+	}
+	f := &validation.Finding{
+		Code: nestedCode, Scope: validation.OneOrgUnit,
+		Text:   fmt.Sprintf("org unit %s has others inside that are sent as well: %s. DHIS2 adds these up itself, and would count them twice%s", u.orgUnit, n.names(), before),
+		Remedy: leaveOut + "; or let nested_org_units of the data set be lowest, or allow where the org unit's own figures are meant to be there besides",
+	}
+	for _, v := range settled.Values {
+		d.screened = append(d.screened, screened{v, f})
+	}
+	return d
+}

@@ -326,6 +326,14 @@ type gathering struct {
 	notLive int
 	// elements are the data elements that came, by columnOf, where somebody wants to know; else nil.
 	elements map[string]bool
+	// figures are the org units that have other cells than zeros, those too that nobody asked for: whether one of them can be sent.
+	// latest is the last one that was noted. leftOut are the org units that a rule leaves out wholly.
+	figures map[string]bool
+	latest  struct {
+		orgUnit string
+		sends   bool
+	}
+	leftOut map[string]bool
 	// dropped are the cells that a rule leaves out, by org unit; homeless those without an org unit.
 	dropped  map[string]int
 	homeless issue.List
@@ -398,6 +406,7 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping) error {
 	c := &g.cell
 	fate := rules.Take(v, c)
 	c.Month = g.month
+	g.note(fate)
 	if g.wanted != nil {
 		if _, asked := g.wanted[c.OrgUnit]; !asked {
 			return nil
@@ -434,6 +443,26 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping) error {
 		return g.spool.add(c)
 	}
 	return nil
+}
+
+// note takes in of the cell under way whether its org unit has figures.
+func (g *gathering) note(fate mapping.Fate) {
+	c := &g.cell
+	if g.figures == nil {
+		g.figures, g.leftOut = map[string]bool{}, map[string]bool{}
+	}
+	switch {
+	case fate == mapping.Dropped && c.LeftOut():
+		g.leftOut[c.OrgUnit] = true
+	case fate == mapping.Taken && c.Value != 0 && !isOut(g.live, c.OrgUnit):
+		sends := c.Fault == ""
+		if g.latest.orgUnit == c.OrgUnit && (g.latest.sends || !sends) { // cells of one org unit come together
+			return
+		}
+		sends = sends || g.figures[c.OrgUnit]
+		g.figures[c.OrgUnit] = sends
+		g.latest.orgUnit, g.latest.sends = c.OrgUnit, sends
+	}
 }
 
 // prepareLimit is how long preparing a month may take where the source sets no limit.

@@ -26,6 +26,8 @@ type settlement struct {
 	ours     []cell
 
 	gaps *gaps
+	// nests are the org units of which nothing is sent, as others inside them are.
+	nests map[string]*nest
 	// findings count the cells of those that are told together, zeros the values to send of which DHIS2 will keep none.
 	findings map[issue.Issue]int
 	zeros    int
@@ -74,6 +76,11 @@ func (w *settlement) settle(ctx context.Context, g *gathering) (err error) {
 	}
 	if p.agreed, err = newContent(dir); err != nil {
 		return err
+	}
+	if g != nil && w.visit == nil {
+		if err := w.findNests(ctx, g); err != nil {
+			return err
+		}
 	}
 	if err := w.all(ctx, g, ids); err != nil {
 		return err
@@ -143,7 +150,7 @@ func (w *settlement) all(ctx context.Context, g *gathering, ids []string) error 
 func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Settled, fetched bool) (err error) {
 	t := w.tally
 	d := difference{send: settled.Values}
-	var u unit
+	u := unit{orgUnit: id}
 	if w.holdings != nil {
 		if u, err = w.unitOf(id, settled, fetched); err != nil {
 			return err
@@ -161,16 +168,24 @@ func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Set
 			d = w.unit(u)
 		}
 	}
-	held := 0
-	if workers, below := w.holdsBack(id); below {
+	held, nested := 0, w.nests[id]
+	workers, below := w.holdsBack(id)
+	switch {
+	case nested != nil:
+		d = w.outer(u, &settled, nested)
+	case below:
 		if held = d.holdBack(); held > 0 {
 			t.addIssues([]issue.Issue{w.heldBack(id, workers, held)})
 		}
-	} else if err := w.screen(ctx, id, &d); err != nil {
-		return err
+	default:
+		if err := w.screen(ctx, id, &d); err != nil {
+			return err
+		}
 	}
 	if w.holdings != nil {
-		w.stays(u, &d)
+		if nested == nil {
+			w.stays(u, &d)
+		}
 		if owner := w.holdings.others.source; !w.policy.AddUp && len(u.others) > 0 && len(d.send)+d.unchanged+d.kept > 0 {
 			return sharedUnit(id, owner, w.cht)
 		}

@@ -191,7 +191,7 @@ func (s *Sum) Add(owner ID, documents []Document) {
 		units = s.here.of(r.line)
 	}
 	if s.moves != nil {
-		s.moves.compare(owner, p, s.idsOf(units))
+		s.compareMoves(owner, p, units)
 	}
 	if len(units) == 0 {
 		s.lose(owner, number, r, known, p)

@@ -153,7 +153,6 @@ func (s *stand) differences(o *outcome) []string {
 		got, sent := o.values[at]
 		wanted := fmt.Sprint(want.values[at])
 		switch {
-		case s.partly(at) && o.names(at): // a target in an array shares the element with one that is exported
 		case want.unknown[at] && sent:
 			found = append(found, fmt.Sprintf("%v is sent as %s, and cannot be known", at, got))
 		case sent && got != wanted:
@@ -191,14 +190,6 @@ func (s *stand) whole(o *outcome, want *truth) []string {
 		}
 	}
 	return []string{"the whole month is refused without a reason: " + o.report.Error}
-}
-
-// partly says whether a target that is named in an array adds to the cell.
-func (d *deployment) partly(at cell) bool {
-	return slices.ContainsFunc(d.targets, func(t target) bool {
-		cells, listed := d.destinations(t.id, at.orgUnit)
-		return listed && slices.Contains(cells, at)
-	})
 }
 
 // carries says whether any contact carries an org unit of the data set.
