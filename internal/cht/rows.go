@@ -200,6 +200,8 @@ func documentError(err error, response *http.Response, said []byte) error {
 	switch {
 	case e.Status >= 300 && e.Status < 400:
 		e.What += ", a redirect to another page"
+	case e.Status == http.StatusForbidden:
+		e.Remedy += ", and one that is among the roles of the CHT's settings"
 	case e.Status == http.StatusBadRequest:
 		e.Kind, e.Remedy = Unusable, "this is no answer of a CHT's database: check the address and what stands before the CHT"
 	case e.Status == http.StatusNotFound:

@@ -82,7 +82,7 @@ func (d *deployment) stand(spool string) *stand {
 	s.Submitter = &orchestration.Submitter{
 		Sources:      map[string]orchestration.Source{"county": {Name: "county", Client: cht.New(base, inMemory{s.chtServer, basic}), Zone: d.zone}},
 		Destinations: map[string]orchestration.Destination{"national": {Name: "national", Client: dhis2.New(base, inMemory{server, token}, 1)}},
-		DataSets:     []orchestration.DataSet{{ID: d.sets[0], CHT: []string{"county"}, DHIS2: "national", FirstPeriod: first}},
+		DataSets:     []orchestration.DataSet{{ID: d.sets[0], CHT: []string{"county"}, DHIS2: "national", FirstPeriod: first, Nested: d.nested}},
 		SpoolDir:     spool, Now: now,
 	}
 	return s
@@ -162,7 +162,30 @@ func (s *stand) differences(o *outcome) []string {
 		}
 	}
 	slices.Sort(found)
-	return append(found, s.denominators(o)...)
+	return slices.Concat(found, s.denominators(o), s.nests(o))
+}
+
+// nests makes sure that nothing is sent both of an org unit and of one inside it, where DHIS2 would count it twice; or that it is told.
+func (s *stand) nests(o *outcome) []string {
+	var found []string
+	counts := map[string]bool{}
+	for at, value := range o.values {
+		counts[at.orgUnit] = counts[at.orgUnit] || value != "0"
+	}
+	for inner, counted := range counts {
+		if !counted || s.flat {
+			continue
+		}
+		for outer := s.parent[inner]; outer != ""; outer = s.parent[outer] {
+			named := slices.ContainsFunc(o.report.Issues, func(i issue.Issue) bool {
+				return i.Code == "nested_org_units" && (i.OrgUnit == outer || strings.Contains(i.Text, outer))
+			})
+			if counts[outer] && (s.nested != orchestration.AllowNested || !named) {
+				found = append(found, fmt.Sprintf("both %s and %s inside it are sent (named: %t)", outer, inner, named))
+			}
+		}
+	}
+	return found
 }
 
 // whole judges a month of which nothing is sent: there has to be a reason for it.
