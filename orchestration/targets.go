@@ -566,16 +566,17 @@ func (r *targetReading) give(sum *target.Sum, rules *mapping.Mapping, g *gatheri
 	}
 	found := sum.Findings()
 	g.found = r.issues(&found)
-	for _, cell := range found.TooLarge.List {
+	err = sum.TooLarge(func(cell target.Cell) error {
 		// It stays behind under its own name, as a number that nobody can read exactly.
 		v := cht.Value{
 			Index: values, OrgUnit: idField(cell.OrgUnit), DataElement: idField(cell.Item.DataElement), CategoryOptionCombo: idField(cell.Item.CategoryOptionCombo),
 			AttributeOptionCombo: idField(cell.Item.AttributeOptionCombo), Value: cht.Field{Kind: cht.Number, Text: "9007199254740993"},
 		}
 		values++
-		if err := g.take(&v, rules); err != nil {
-			return err
-		}
+		return g.take(&v, rules)
+	})
+	if err != nil {
+		return err
 	}
 	if values == 0 {
 		return r.nothing(&found)
