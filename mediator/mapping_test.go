@@ -24,6 +24,8 @@ type recordedSides struct {
 	cht    sandbox.CHTDocuments
 	dhis2  sandbox.DHIS2Metadata
 	folder string
+	// servers is the part of the configuration that leads to them.
+	servers string
 }
 
 func newRecordedSides(t *testing.T) *recordedSides {
@@ -47,7 +49,7 @@ func (*recordedSides) now() time.Time { return time.Date(2026, 8, 22, 9, 0, 0, 0
 // start writes the configuration, with these data sets.
 func (r *recordedSides) start(t *testing.T, dataSets string) {
 	t.Helper()
-	config := fmt.Sprintf("data_dir: %q\n", filepath.Join(r.folder, "data"))
+	r.servers = fmt.Sprintf("data_dir: %q\n", filepath.Join(r.folder, "data"))
 	for kind, handler := range map[string]*sandbox.Server{
 		"cht: [{name: county, url: %q, username: integration, password: Secret.123}]\n": listen(t, sandbox.NewCHT(sandbox.CHTConfig{Documents: r.cht, Now: r.now})),
 		"dhis2: [{name: national, url: %q, token: d2p_cht}]\n": listen(t, sandbox.NewDHIS2(sandbox.DHIS2Config{
@@ -55,9 +57,15 @@ func (r *recordedSides) start(t *testing.T, dataSets string) {
 			Users: []sandbox.DHIS2User{{Username: "cht", Token: "d2p_cht", Authorities: []string{"F_DATAVALUE_ADD"}, OrgUnits: []string{"OuCountry01"}}},
 		})),
 	} {
-		config += fmt.Sprintf(kind, handler.URL)
+		r.servers += fmt.Sprintf(kind, handler.URL)
 	}
-	if err := os.WriteFile(filepath.Join(r.folder, "config.yaml"), []byte(config+dataSets), 0o600); err != nil {
+	r.configure(t, dataSets)
+}
+
+// configure writes the configuration anew.
+func (r *recordedSides) configure(t *testing.T, dataSets string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(r.folder, "config.yaml"), []byte(r.servers+dataSets), 0o600); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -97,6 +105,52 @@ func TestMappingInitDraftsWhatTheExportCannotCarry(t *testing.T) {
 			t.Fatalf("exit %d: %s", code, errs)
 		}
 		golden(t, set+".txt", out)
+	}
+}
+
+// TestADraftIsTakenOnceItsQuestionsAreAnswered answers them one after the other.
+func TestADraftIsTakenOnceItsQuestionsAreAnswered(t *testing.T) {
+	for _, set := range []string{"DsMalariaM1", "DsMchMonth1"} {
+		r := newRecordedSides(t)
+		r.start(t, "")
+		if code, out, errs := r.run(t, "mapping", "init", "--data-set", set, "--out", r.folder); code != 0 {
+			t.Fatalf("exit %d: %s%s", code, out, errs)
+		}
+		replace := func(name, old, answer string) {
+			t.Helper()
+			path := filepath.Join(r.folder, name)
+			text, err := os.ReadFile(path)
+			if err != nil || !strings.Contains(string(text), old) {
+				t.Fatalf("%s has no %s: %v", name, old, err)
+			}
+			if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(text), old, answer)), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		entry, err := os.ReadFile(filepath.Join(r.folder, set+".yaml"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.configure(t, string(entry))
+		for _, open := range []struct{ said, file, question, answer string }{
+			{"first_period", "config.yaml", `first_period: "?"`, `first_period: "202601"`},
+			{"completeness", "config.yaml", `completeness: "?"`, `completeness: "off"`},
+			{"a question mark is a question", set + "-targets.csv", ",?,", ",pass,"},
+		} {
+			code, _, errs := r.run(t, "config", "check")
+			if code != 2 || !strings.Contains(errs, open.said) {
+				t.Errorf("with %s open: exit %d: %s", open.question, code, errs)
+			}
+			replace(open.file, open.question, open.answer)
+		}
+		if code, _, errs := r.run(t, "config", "check"); code != 0 {
+			t.Errorf("exit %d: %s", code, errs)
+		}
+		code, out, errs := r.run(t, "mapping", "check")
+		if code != 0 {
+			t.Errorf("exit %d: %s", code, errs)
+		}
+		golden(t, "check-"+set+".txt", out)
 	}
 }
 

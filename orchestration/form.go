@@ -23,5 +23,5 @@ func (s *Submitter) FormFacts(ctx context.Context, dataSet, source string) (form
 	if err != nil {
 		return form.Facts{}, DataSet{}, err
 	}
-	return form.Facts{DataSet: dataSet, Settings: settings, Set: found, Rules: who.set.Rules}, who.set, nil
+	return form.Facts{DataSet: dataSet, Settings: settings, Set: found, Rules: who.set.Rules, FromTargets: who.set.FromTargets, Items: who.set.Targets.Items}, who.set, nil
 }

@@ -370,11 +370,7 @@ func (s *Submitter) fetch(ctx context.Context, p *Plan, rules *mapping.Mapping, 
 	if p.set.FromTargets {
 		read = s.readTargets
 	}
-	if err := read(ctx, p, rules, g); err != nil {
-		spool.close()
-		return nil, err
-	}
-	if err := g.checkTags(ctx, p.from); err != nil {
+	if err := g.checkTags(ctx, p.from, read(ctx, p, rules, g)); err != nil {
 		spool.close()
 		return nil, err
 	}

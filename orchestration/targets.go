@@ -124,6 +124,11 @@ func (s *Submitter) readTargets(ctx context.Context, p *Plan, rules *mapping.Map
 	if p.sum, err = r.add(ctx); err != nil {
 		return err
 	}
+	for _, month := range r.read {
+		if month.documents == 0 {
+			g.silent = append(g.silent, month.Month)
+		}
+	}
 	return r.give(p.sum, rules, g)
 }
 
@@ -561,16 +566,17 @@ func (r *targetReading) give(sum *target.Sum, rules *mapping.Mapping, g *gatheri
 	}
 	found := sum.Findings()
 	g.found = r.issues(&found)
-	for _, cell := range found.TooLarge.List {
+	err = sum.TooLarge(func(cell target.Cell) error {
 		// It stays behind under its own name, as a number that nobody can read exactly.
 		v := cht.Value{
 			Index: values, OrgUnit: idField(cell.OrgUnit), DataElement: idField(cell.Item.DataElement), CategoryOptionCombo: idField(cell.Item.CategoryOptionCombo),
 			AttributeOptionCombo: idField(cell.Item.AttributeOptionCombo), Value: cht.Field{Kind: cht.Number, Text: "9007199254740993"},
 		}
 		values++
-		if err := g.take(&v, rules); err != nil {
-			return err
-		}
+		return g.take(&v, rules)
+	})
+	if err != nil {
+		return err
 	}
 	if values == 0 {
 		return r.nothing(&found)
