@@ -131,6 +131,11 @@ func (s *Submitter) readTargets(ctx context.Context, p *Plan, rules *mapping.Map
 	if p.sum, err = r.add(ctx); err != nil {
 		return err
 	}
+	for _, month := range r.read {
+		if month.documents == 0 {
+			g.silent = append(g.silent, month.Month)
+		}
+	}
 	return r.give(p.sum, rules, g)
 }
 
