@@ -45,6 +45,8 @@ type Plan struct {
 	forgetful map[string]bool
 	tally     *tally
 	evidence  *evidence
+	// settings is what the CHT's settings say of the data set, for the periods that follow; nil where they were not read.
+	settings []byte
 	// isPreview says that a person waits for it, who may have mended an account just now.
 	isPreview bool
 	// coverage is who has synced; nil where that is not known. isPastMinimum says that the minimum of it counts no more.
@@ -175,6 +177,9 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 		return err
 	}
 	p.tally.report.Period = p.period.String()
+	if err := s.noteSettings(ctx, p, settings); err != nil {
+		return err
+	}
 	k, err := s.checking(ctx, p, m)
 	if err != nil {
 		return err
@@ -623,6 +628,9 @@ func (s *Submitter) store(ctx context.Context, sub ledger.Submission, p *Plan) (
 	}
 	if p.tally.quarantine != nil && p.tally.failure == nil {
 		l.Quarantine = p.tally.quarantine.all
+	}
+	if p.tally.failure == nil {
+		l.Settings = p.settings
 	}
 	next := concludeStep
 	counts := p.tally.report.Counts
