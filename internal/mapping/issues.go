@@ -65,6 +65,8 @@ func (f Fault) words() (text, remedy string) {
 		return "several targets share this data element with different combos, and the export adds them up under one of them", sharedRemedy
 	case Denominator:
 		return "a target of this data element is of the type percent, and the export gives its denominator", "set source: targets of the data set to send the numerator or the percentage, or percent_targets: send where the denominator is what the data element is for"
+	case PartExported:
+		return "a target that names its data elements in a list adds to this value, and the export leaves that target out: the value is a part only", "set source: targets of the data set, which reads such lists; or in the CHT's settings, give the target one dhis object, or take this data element off its list where the target is not meant to add to it"
 	case DuplicateCell:
 		return "the export has several values for this cell, and nobody can say which one is right", "none of them is sent; report it to whoever runs the CHT, whose export should have one value a cell"
 	case ElementsMeet:
@@ -128,7 +130,7 @@ func SharedElements(settings *cht.Settings, dataSet string) []SharedElement {
 		if !target.For(dataSet) || target.Listed {
 			continue
 		}
-		combo := orDefault(target.CategoryOptionCombo) + "/" + orDefault(target.AttributeOptionCombo)
+		combo := combosOf(target)
 		at := slices.IndexFunc(found, func(s SharedElement) bool { return s.DataElement == target.DataElement })
 		if at < 0 {
 			found = append(found, SharedElement{DataElement: target.DataElement, Targets: []string{target.ID}, Combos: []string{combo}})
@@ -164,6 +166,26 @@ func NotExported(settings *cht.Settings, dataSet string) []issue.Issue {
 		}
 	}
 	return found
+}
+
+// partlyExported are the data elements of a data set to which both a target adds that the export gives and one that it leaves out,
+// under one combo.
+func partlyExported(settings *cht.Settings, dataSet string) map[string]bool {
+	found := map[string]bool{}
+	for _, out := range settings.Targets {
+		if !out.Listed || !out.For(dataSet) {
+			continue
+		}
+		found[out.DataElement] = found[out.DataElement] || slices.ContainsFunc(settings.Targets, func(t cht.Target) bool {
+			return !t.Listed && t.For(dataSet) && t.DataElement == out.DataElement && combosOf(t) == combosOf(out)
+		})
+	}
+	return found
+}
+
+// combosOf writes the combos of a target in one way.
+func combosOf(t cht.Target) string {
+	return orDefault(t.CategoryOptionCombo) + "/" + orDefault(t.AttributeOptionCombo)
 }
 
 // Extras tells of fields of the export that were dropped, from their names and how often they came.

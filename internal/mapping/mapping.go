@@ -78,6 +78,7 @@ type Mapping struct {
 	defaults             map[string]bool // ids of the default combo
 	collapsed            map[string]bool // by their ids in CHT
 	denominators         map[string]bool // the same, where they stay behind
+	partial              map[string]bool // the same, of which the export gives a part
 	orgUnits, elements   filter
 	sums                 map[string]bool
 	attributeOptionCombo string
@@ -111,6 +112,7 @@ func New(rules Rules, settings *cht.Settings, set dhis2.DataSet) *Mapping {
 	for _, shared := range SharedElements(settings, dataSet) {
 		m.collapsed[shared.DataElement] = true
 	}
+	m.partial = partlyExported(settings, dataSet)
 	if rules.RefusePercent {
 		m.denominators = map[string]bool{}
 		for _, target := range percentTargets(settings, dataSet) {
@@ -172,7 +174,9 @@ const (
 	BadID         Fault = "malformed_id"
 	Collapsed     Fault = "shared_element_collapses"
 	// Denominator is a value to which a percent target adds its denominator, where the rules refuse such.
-	Denominator   Fault = "percent_sends_denominator"
+	Denominator Fault = "percent_sends_denominator"
+	// PartExported is a value to which a target belongs that the export leaves out.
+	PartExported  Fault = "target_not_exported"
 	DuplicateCell Fault = "duplicate_cell"
 	ElementsMeet  Fault = "data_elements_meet"
 	PartMissing   Fault = "part_of_sum_missing"
@@ -311,6 +315,8 @@ func (m *Mapping) judge(c *Cell, v *cht.Value) {
 		c.Fault, c.Found = NoElement, v.DataElement.Text
 	case m.collapsed[c.FromElement]:
 		c.Fault, c.Found = Collapsed, v.Value.Text
+	case m.partial[c.FromElement]:
+		c.Fault, c.Found = PartExported, v.Value.Text
 	case m.denominators[c.FromElement]:
 		c.Fault, c.Found = Denominator, v.Value.Text
 	case noID != "":

@@ -301,7 +301,7 @@ func TestMapping(t *testing.T) {
 }
 
 func TestEveryFaultHasItsWords(t *testing.T) {
-	for _, fault := range []Fault{WrongAttribute, NullValue, MissingValue, NotANumber, Fraction, Negative, TooLargeValue, NoOrgUnit, NoElement, BadID, Collapsed, DuplicateCell, ElementsMeet, PartMissing} {
+	for _, fault := range []Fault{WrongAttribute, NullValue, MissingValue, NotANumber, Fraction, Negative, TooLargeValue, NoOrgUnit, NoElement, BadID, Collapsed, PartExported, DuplicateCell, ElementsMeet, PartMissing} {
 		c := Cell{Fault: fault, Found: "x", Index: 7}
 		if i := c.Issue(); i.Remedy == "" || strings.Contains(i.Text, string(fault)+" (") || !strings.Contains(i.Text, "value 7") || *i.Index != 7 {
 			t.Errorf("%s: %+v", fault, i)
@@ -331,6 +331,24 @@ func TestNotExportedNamesTargetsWithAList(t *testing.T) {
 	found := NotExported(settings, "DsTest00001")
 	if len(found) != 1 || found[0].DataElement != deA || !strings.Contains(found[0].Text, "llin") {
 		t.Errorf("found %+v", found)
+	}
+}
+
+func TestValuesToWhichATargetWithAListBelongsStayBehind(t *testing.T) {
+	const set, other = "DsTest00001", "DsOther0001"
+	settings := &cht.Settings{Targets: []cht.Target{
+		{ID: "births", DataSet: set, DataElement: deA}, {ID: "births-elsewhere", DataSet: set, DataElement: deA, CategoryOptionCombo: dhis2.DefaultCombo, Listed: true},
+		{ID: "deaths", DataElement: deB, CategoryOptionCombo: cocA}, {ID: "deaths-of-others", DataElement: deB, CategoryOptionCombo: cocB, Listed: true},
+		{ID: "visits", DataSet: set, DataElement: deC}, {ID: "visits-elsewhere", DataSet: other, DataElement: deC, Listed: true},
+	}}
+	deaths := value(ouA, deB, "2")
+	deaths.CategoryOptionCombo = text(cocA)
+	sent, issues, _, quarantined := apply(New(Rules{}, settings, dhis2.DataSet{ID: set}), []cht.Value{value(ouA, deA, "5"), deaths, value(ouA, deC, "3")})
+	if diff := cmp.Diff([]string{ouA + " " + deB + " " + cocA + "  2", ouA + " " + deC + "   3"}, lines(sent)); diff != "" {
+		t.Errorf("sent (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"target_not_exported " + ouA + " " + deA}, issues); diff != "" || quarantined != 1 {
+		t.Errorf("%d left behind (-want +got):\n%s", quarantined, diff)
 	}
 }
 

@@ -13,21 +13,21 @@ type code string
 
 // The codes.
 const (
-	withoutOrgUnit     code = "worker_without_org_unit"
-	workerGone         code = "worker_gone"
-	workerUnknown      code = "worker_unknown"
-	expectedNowhere    code = "expected_worker_not_attributed"
-	typeExcluded       code = "contact_type_excluded"
+	withoutOrgUnit     code = "workers_without_org_unit"
+	workerGone         code = "workers_gone"
+	workerUnknown      code = "workers_unknown"
+	expectedNowhere    code = "expected_workers_not_attributed"
+	typeExcluded       code = "contact_types_excluded"
 	severalTypes       code = "several_contact_types"
-	malformed          code = "malformed_target_document"
-	duplicateWorker    code = "duplicate_worker"
-	severalOrgUnits    code = "several_org_units"
+	malformed          code = "malformed_documents"
+	duplicateWorker    code = "duplicate_workers"
+	severalOrgUnits    code = "place_of_several_org_units"
 	severalLevels      code = "counted_at_several_levels"
 	targetAbsent       code = "target_absent"
 	targetMissing      code = "target_missing"
 	withoutDenominator code = "percent_without_denominator"
-	sumTooLarge        code = "sum_too_large"
-	workerMoved        code = "worker_moved"
+	workersMoved       code = "workers_moved"
+	figuresMoved       code = "figures_moved"
 )
 
 // remedy says what a person can do about it.
@@ -36,7 +36,7 @@ func (c code) remedy() string {
 	case withoutOrgUnit:
 		return "give a place above them an org unit (dhis.orgUnit) in the CHT, choose another attribution, or leave their contact type out with exclude_contact_types"
 	case workerGone:
-		return "let the workers go on under contacts that are there; what was counted under a deleted contact is only counted again when the contact is restored in the CHT"
+		return "with hierarchy: first the work of a worker who is deleted later stays where it first counted; otherwise let the workers go on under contacts that are there"
 	case workerUnknown:
 		return "send the month again: the contacts were not there when the CHT was asked about them; report it as a fault of the mediator where it stays"
 	case expectedNowhere:
@@ -59,9 +59,7 @@ func (c code) remedy() string {
 		return "let those phones sync with the CHT's current settings; nothing, where the target is meant for some workers only"
 	case withoutDenominator:
 		return "nothing, where there was nothing to count; otherwise check what the target counts as its total in the CHT's settings"
-	case sumTooLarge:
-		return "look in the CHT for documents with numbers that cannot be, and correct them"
-	case workerMoved:
+	case workersMoved, figuresMoved:
 		return "choose with hierarchy whether past months stay with the former org units (first) or go along (today)"
 	default:
 		return ""
@@ -69,14 +67,11 @@ func (c code) remedy() string {
 }
 
 func (c code) issue(count int, text string) issue.Issue {
-	severity := issue.Note
-	if c == sumTooLarge {
-		severity = issue.Cell
-	}
-	return issue.Issue{Code: string(c), Severity: severity, Count: count, Text: text, Remedy: c.remedy()}
+	return issue.Issue{Code: string(c), Severity: issue.Note, Count: count, Text: text, Remedy: c.remedy()}
 }
 
-// Issues gives what was found in the form of a report. They name org units, targets and data elements, and nobody.
+// Issues gives what was found in the form of a report, all of it notes. They name org units, targets and data elements, and nobody.
+// Cells that are TooLarge are not among them: those stay behind one by one, as other cells do.
 func (f Findings) Issues() []issue.Issue {
 	return slices.Concat(f.unattributed(), f.left(), f.structure(), f.aboutTargets(), f.aboutCells(), f.aboutMoves())
 }
@@ -210,33 +205,30 @@ func (f *Findings) aboutCells() (all []issue.Issue) {
 		}
 		all = append(all, withoutDenominator.issue(n, "not given, as there is no denominator: "+some(n, "percent")+": "+firstOf(cells)))
 	}
-	for i, c := range f.TooLarge.List {
-		one := sumTooLarge.issue(1, fmt.Sprintf("the sum of data element %s is beyond 2^53, and not given", c.Item.DataElement))
-		if i == len(f.TooLarge.List)-1 {
-			one.Count += f.TooLarge.Total - len(f.TooLarge.List)
-		}
-		one.OrgUnit, one.DataElement, one.CategoryOptionCombo = c.OrgUnit, c.Item.DataElement, c.Item.CategoryOptionCombo
-		all = append(all, one)
-	}
 	return all
 }
 
+// aboutMoves tells who moved, and what each org unit has by the hierarchy chosen and would not have by the other one, or the other way
+// round.
 func (f *Findings) aboutMoves() []issue.Issue {
 	n := f.Moved.Owners.Total
 	if n == 0 {
 		return nil
 	}
-	var units []string
+	all := []issue.Issue{workersMoved.issue(n, "other org units today than when documents of the period first counted, for "+some(n, "worker"))}
 	for _, m := range f.Moved.OrgUnits {
+		var words []string
 		if m.OwnersIn > 0 {
-			units = append(units, fmt.Sprintf("%s %d more", m.OrgUnit, m.OwnersIn))
+			words = append(words, some(m.OwnersIn, "worker")+" more"+f.list(" with ", m.In))
 		}
 		if m.OwnersOut > 0 {
-			units = append(units, fmt.Sprintf("%s %d fewer", m.OrgUnit, m.OwnersOut))
+			words = append(words, some(m.OwnersOut, "worker")+" fewer"+f.list(" with ", m.Out))
 		}
+		one := figuresMoved.issue(m.OwnersIn+m.OwnersOut, "by the hierarchy chosen this org unit has "+strings.Join(words, ", and "))
+		one.OrgUnit = m.OrgUnit
+		all = append(all, one)
 	}
-	text := "other org units today than when they first counted, for " + some(n, "worker") + "; by the hierarchy chosen there are for "
-	return []issue.Issue{workerMoved.issue(n, text+firstOf(units))}
+	return all
 }
 
 // listed is how many things a text names.

@@ -31,8 +31,8 @@ type moves struct {
 }
 
 // Against lets the Findings tell for which owners the other hierarchy has other org units, and how much moves: the one as it is
-// today against that as it was when documents first counted, or the other way round. Owners of whom the other hierarchy knows
-// nothing have not moved. It is given before anything is added.
+// today against that as it was when documents first counted, or the other way round. Owners of whom the other hierarchy was not
+// told have not moved; those who are gone there count nowhere by it. It is given before anything is added.
 func (s *Sum) Against(other *Hierarchy) {
 	m := &moves{
 		there: attribution{h: other, rules: s.here.rules, dataSet: s.here.dataSet},
@@ -51,16 +51,21 @@ func (s *Sum) Against(other *Hierarchy) {
 	s.moves = m
 }
 
-// compare takes what an owner's documents come to, and the org units for which they count here.
-func (m *moves) compare(owner ID, p *portion, here []string) {
+// compareMoves takes what an owner's documents come to, and the org units for which they count here.
+func (s *Sum) compareMoves(owner ID, p *portion, units []uint32) {
+	m := s.moves
 	number, known := m.there.h.owners[owner]
-	if !known || m.there.h.records[number].kind == gone {
+	if !known {
 		return
 	}
-	units := m.there.of(m.there.h.records[number].line)
-	there := make([]string, len(units))
-	for i, u := range units {
-		there[i] = m.names[u]
+	var here, there []string
+	for _, u := range units {
+		here = append(here, s.orgUnits[u])
+	}
+	if r := m.there.h.records[number]; r.kind != gone {
+		for _, u := range m.there.of(r.line) {
+			there = append(there, m.names[u])
+		}
 	}
 	differs := false
 	for _, id := range here {
@@ -98,13 +103,4 @@ func (m *moves) found() Moved {
 		f.OrgUnits = append(f.OrgUnits, *m.units[id])
 	}
 	return f
-}
-
-// idsOf gives the ids of org units.
-func (s *Sum) idsOf(units []uint32) []string {
-	ids := make([]string, len(units))
-	for i, u := range units {
-		ids[i] = s.orgUnits[u]
-	}
-	return ids
 }

@@ -53,7 +53,7 @@ func TestRandomDeployments(t *testing.T) {
 // deployment is a random CHT with its documents.
 type deployment struct {
 	contacts map[string]*contact
-	// parents are the contacts above owners at another time.
+	// former are the contacts above owners at another time; elsewhere is a worker who was not there then.
 	former   map[string]string
 	order    []string
 	gone     []string
@@ -81,6 +81,8 @@ type count struct {
 	target      string
 	pass, total int64
 }
+
+const elsewhere = "elsewhere"
 
 // outcome is what both ways give, in words that both can say.
 type outcome struct {
@@ -146,7 +148,7 @@ func random(seed uint64) *deployment {
 		if chance(60) {
 			d.former[id] = d.contacts[id].parent
 			if chance(40) {
-				d.former[id] = one(places...)
+				d.former[id] = one(append(places, elsewhere)...)
 			}
 		}
 	}
@@ -298,6 +300,10 @@ func (d *deployment) hierarchy(former map[string]string) *target.Hierarchy {
 				continue
 			}
 			parent = was
+		}
+		if parent == elsewhere {
+			h.AddOwner(target.Owner{ID: key.Of(id), Gone: true})
+			continue
 		}
 		for up := parent; up != ""; up = d.contacts[up].parent {
 			o.Parents = append(o.Parents, key.Of(up))
@@ -549,7 +555,7 @@ func (d *deployment) move(owner string, used []document, dataSet string, o *outc
 		maps.Copy(all, d.carried(id, dataSet))
 	}
 	for unit := range all {
-		now, then := d.countsFor(unit, owner, d.contacts[owner].parent, dataSet), d.countsFor(unit, owner, was, dataSet)
+		now, then := d.countsFor(unit, owner, d.contacts[owner].parent, dataSet), was != elsewhere && d.countsFor(unit, owner, was, dataSet)
 		if now == then {
 			continue
 		}

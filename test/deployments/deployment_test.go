@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/sandbox"
+	"github.com/cht-dhis2/mediator/orchestration"
 )
 
 // The ids of the default combo and of those of two age groups.
@@ -35,11 +36,14 @@ type deployment struct {
 	tag, period string
 	targets     []target
 	// reads says that the target documents are read; else it is the export.
-	reads bool
+	reads  bool
+	nested orchestration.NestedPolicy
 
-	made   int
-	units  []string
+	made  int
+	units []string
+	// parent gives the org unit above an org unit by the places of the CHT.
 	parent map[string]string
+	flat   bool
 }
 
 // target is a target of the settings, and where it goes.
@@ -64,6 +68,7 @@ func newDeployment(seed uint64) *deployment {
 	}
 	d.tag, d.period = fmt.Sprintf("2026-%02d", month), fmt.Sprintf("2026%02d", month)
 	d.reads = false
+	d.nested = some(d, []orchestration.NestedPolicy{"", "", orchestration.LowestNested, orchestration.AllowNested})
 	d.makeTargets()
 	d.makePlaces()
 	d.makeDocuments()
@@ -391,13 +396,13 @@ func (d *deployment) dhis(to destination) string {
 // all beside each other.
 func (d *deployment) makeDHIS2() {
 	const root = "OuRoot00000"
-	flat := d.one(2)
+	d.flat = d.one(2)
 	m := &d.dhis2
 	m.OrganisationUnits = []sandbox.DHIS2OrgUnit{{ID: root, Name: "Country", OpeningDate: "2000-01-01"}}
 	assigned := map[string][]sandbox.DHIS2Ref{}
 	for _, id := range d.units {
 		unit := sandbox.DHIS2OrgUnit{ID: id, Name: "Place " + id, OpeningDate: "2000-01-01", Parent: &sandbox.DHIS2Ref{ID: root}}
-		if above := d.parent[id]; above != "" && !flat {
+		if above := d.parent[id]; above != "" && !d.flat {
 			unit.Parent.ID = above
 		}
 		if d.one(30) {

@@ -82,7 +82,7 @@ func (d *deployment) stand(spool string) *stand {
 	s.Submitter = &orchestration.Submitter{
 		Sources:      map[string]orchestration.Source{"county": {Name: "county", Client: cht.New(base, inMemory{s.chtServer, basic}), Zone: d.zone}},
 		Destinations: map[string]orchestration.Destination{"national": {Name: "national", Client: dhis2.New(base, inMemory{server, token}, 1)}},
-		DataSets:     []orchestration.DataSet{{ID: d.sets[0], CHT: []string{"county"}, DHIS2: "national", FirstPeriod: first}},
+		DataSets:     []orchestration.DataSet{{ID: d.sets[0], CHT: []string{"county"}, DHIS2: "national", FirstPeriod: first, Nested: d.nested}},
 		SpoolDir:     spool, Now: now,
 	}
 	return s
@@ -153,7 +153,6 @@ func (s *stand) differences(o *outcome) []string {
 		got, sent := o.values[at]
 		wanted := fmt.Sprint(want.values[at])
 		switch {
-		case s.partly(at) && o.names(at): // a target in an array shares the element with one that is exported
 		case want.unknown[at] && sent:
 			found = append(found, fmt.Sprintf("%v is sent as %s, and cannot be known", at, got))
 		case sent && got != wanted:
@@ -163,7 +162,30 @@ func (s *stand) differences(o *outcome) []string {
 		}
 	}
 	slices.Sort(found)
-	return append(found, s.denominators(o)...)
+	return slices.Concat(found, s.denominators(o), s.nests(o))
+}
+
+// nests makes sure that nothing is sent both of an org unit and of one inside it, where DHIS2 would count it twice; or that it is told.
+func (s *stand) nests(o *outcome) []string {
+	var found []string
+	counts := map[string]bool{}
+	for at, value := range o.values {
+		counts[at.orgUnit] = counts[at.orgUnit] || value != "0"
+	}
+	for inner, counted := range counts {
+		if !counted || s.flat {
+			continue
+		}
+		for outer := s.parent[inner]; outer != ""; outer = s.parent[outer] {
+			named := slices.ContainsFunc(o.report.Issues, func(i issue.Issue) bool {
+				return i.Code == "nested_org_units" && (i.OrgUnit == outer || strings.Contains(i.Text, outer))
+			})
+			if counts[outer] && (s.nested != orchestration.AllowNested || !named) {
+				found = append(found, fmt.Sprintf("both %s and %s inside it are sent (named: %t)", outer, inner, named))
+			}
+		}
+	}
+	return found
 }
 
 // whole judges a month of which nothing is sent: there has to be a reason for it.
@@ -191,14 +213,6 @@ func (s *stand) whole(o *outcome, want *truth) []string {
 		}
 	}
 	return []string{"the whole month is refused without a reason: " + o.report.Error}
-}
-
-// partly says whether a target that is named in an array adds to the cell.
-func (d *deployment) partly(at cell) bool {
-	return slices.ContainsFunc(d.targets, func(t target) bool {
-		cells, listed := d.destinations(t.id, at.orgUnit)
-		return listed && slices.Contains(cells, at)
-	})
 }
 
 // carries says whether any contact carries an org unit of the data set.
