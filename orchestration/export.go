@@ -33,7 +33,7 @@ func (s *Submitter) readExport(ctx context.Context, p *Plan, rules *mapping.Mapp
 			return g.take(v, rules)
 		})
 		if err != nil {
-			return err
+			return s.exportFault(ctx, p, month, err)
 		}
 	}
 	return nil
@@ -53,7 +53,7 @@ func (g *gathering) checkTags(ctx context.Context, from Source) error {
 	}
 	err := from.Client.CheckTags(ctx) // no evidence is kept of it, as ids of documents name people
 	if refused := (*cht.Error)(nil); errors.As(err, &refused) && refused.Kind == cht.Refused {
-		return err
+		return causeOf(refused, nepaliCode, refused.What, refused.Remedy)
 	}
 	return ctx.Err()
 }

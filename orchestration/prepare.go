@@ -45,8 +45,9 @@ type Plan struct {
 	forgetful map[string]bool
 	tally     *tally
 	evidence  *evidence
-	// settings is what the CHT's settings say of the data set, for the periods that follow; nil where they were not read.
-	settings []byte
+	// described is what the CHT's settings say; nil before they are read. settings is what of it is kept for the periods that follow.
+	described *cht.Settings
+	settings  []byte
 	// isPreview says that a person waits for it, who may have mended an account just now.
 	isPreview bool
 	// coverage is who has synced; nil where that is not known. isPastMinimum says that the minimum of it counts no more.
@@ -135,6 +136,10 @@ func (p *Plan) fail(err error) {
 	if errors.As(err, &check) {
 		p.tally.issues.Add(check.Issue)
 	}
+	var named *sourceFault
+	if errors.As(err, &named) {
+		p.tally.issues.Add(named.Issue)
+	}
 	f := failureOf(err)
 	p.tally.failure = &f
 }
@@ -169,8 +174,9 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	if err != nil {
 		return err
 	}
+	p.described = settings
 	if err := settings.Check(p.set.ID); err != nil {
-		return err
+		return calendarFault(settings, p.set.ID, err)
 	}
 	s.keepCalendar(ctx, p.from, settings)
 	if p.period, err = s.check(p, *set, settings); err != nil {
@@ -197,6 +203,7 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 		return err
 	}
 	defer gathered.spool.close()
+	s.tellKnownFaults(ctx, p)
 	p.tally.addIssues(mapping.NotExported(settings, p.set.ID))
 	p.tally.addIssues(gathered.silence(p))
 	p.tally.addIssues(mapping.Denominators(settings, p.set.Rules, p.set.ID))
