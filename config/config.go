@@ -34,8 +34,9 @@ type Config struct {
 	Metrics      Metrics       `koanf:"metrics" doc:"Where and to whom /metrics is shown."`
 	Notices      Notices       `koanf:"notices" doc:"To whom a notice goes when something needs a person. Without smtp_host and webhook_url none is sent."`
 
-	origins map[string]string
-	file    string
+	origins  map[string]string
+	file     string
+	drafting bool
 }
 
 // OpenHIM is the OpenHIM that the mediator belongs to, if it belongs to one.

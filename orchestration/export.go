@@ -1,6 +1,7 @@
 package orchestration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,16 +47,18 @@ func (g *gathering) begin(month cht.Month, again bool) {
 }
 
 // checkTags refuses a CHT that counts in months of the Nepali calendar although its settings do not say so, as after they were
-// changed: nothing is found in any month of ours then. That it cannot be asked is no reason to refuse what it gave.
-func (g *gathering) checkTags(ctx context.Context, from Source) error {
-	if g.hasFigures {
-		return nil
+// changed: nothing is found in any month of ours then. It gives the error with which reading ended, where that is something else
+// than that nothing was found, or the CHT cannot be asked.
+func (g *gathering) checkTags(ctx context.Context, from Source, err error) error {
+	var e *cht.Error
+	if g.hasFigures || err != nil && (!errors.As(err, &e) || e.Kind != cht.Unusable || e.Temporary) {
+		return err
 	}
-	err := from.Client.CheckTags(ctx) // no evidence is kept of it, as ids of documents name people
-	if refused := (*cht.Error)(nil); errors.As(err, &refused) && refused.Kind == cht.Refused {
-		return causeOf(refused, nepaliCode, refused.What, refused.Remedy)
+	tags := from.Client.CheckTags(ctx) // no evidence is kept of it, as ids of documents name people
+	if errors.As(tags, &e) && e.Kind == cht.Refused {
+		return causeOf(e, nepaliCode, e.What, e.Remedy)
 	}
-	return ctx.Err()
+	return cmp.Or(err, ctx.Err())
 }
 
 // silence names the months of a period in which everything is zero, beside others in which something is not: most likely nobody
@@ -68,7 +71,7 @@ func (g *gathering) silence(p *Plan) []issue.Issue {
 	for _, month := range g.silent {
 		found = append(found, issue.Issue{
 			Code: "month_without_figures", Severity: issue.Note, Count: 1,
-			Text:   fmt.Sprintf("in %s every figure is zero, so that %s is the sum of its other months only", month, p.period),
+			Text:   fmt.Sprintf("of %s there is no figure but zero, so that %s is the sum of its other months only", month, p.period),
 			Remedy: "check that phones have synced for that month, and look at its targets in the CHT; nothing is wrong where the programme began later",
 		})
 	}

@@ -13,7 +13,7 @@ import (
 
 // Issue tells why a faulty cell stays behind.
 func (c *Cell) Issue() issue.Issue {
-	text, remedy := c.Fault.words()
+	text, remedy := c.Fault.Words()
 	where, verb := fmt.Sprintf("value %d of the export", c.Index), "is"
 	if c.Month != "" {
 		where += " of " + c.Month
@@ -35,8 +35,8 @@ func (c *Cell) Issue() issue.Issue {
 	}
 }
 
-// words say what a fault is and what a person can do about it.
-func (f Fault) words() (text, remedy string) {
+// Words say what a fault is and what a person can do about it.
+func (f Fault) Words() (text, remedy string) {
 	const document = "one of the target documents behind it is malformed: find it in the CHT by org unit and month, and correct or delete it"
 	switch f {
 	case NullValue:
@@ -71,6 +71,8 @@ func (f Fault) words() (text, remedy string) {
 		return "the export has several values for this cell, and nobody can say which one is right", "none of them is sent; report it to whoever runs the CHT, whose export should have one value a cell"
 	case ElementsMeet:
 		return "two data elements come together under one id", "name the id in sum_data_elements if their values are to add up, or correct rename_data_elements"
+	case PercentsMeet:
+		return "several percentages come together in one cell, and they do not add up", "give each org unit and data element of a percentage an id of its own in DHIS2, or send numerator and denominator"
 	case WrongAttribute:
 		return "the data set has categories of its own in DHIS2, and the value has none of their attribute option combos", "set attribute_option_combo of the data set, or dhis.attributeOptionCombo of the CHT's target, to one of the data set's category combo"
 	case MonthMissing:

@@ -371,6 +371,25 @@ func (s *Sum) Values(yield func(*cht.Value) error) error {
 	return nil
 }
 
+// TooLarge gives each cell whose sum is beyond 2^53, which Values does not give, in the same order. An error of yield ends it and is
+// returned.
+func (s *Sum) TooLarge(yield func(Cell) error) error {
+	if err := s.failed(); err != nil {
+		return err
+	}
+	for u, orgUnit := range s.orgUnits {
+		for i := range s.cells {
+			if _, what := s.at(u, i); what != tooLarge {
+				continue
+			}
+			if err := yield(Cell{orgUnit, s.cells[i].Item}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // failed tells why the sums cannot be relied on.
 func (s *Sum) failed() error { return cmp.Or(s.err, s.here.h.err) }
 
