@@ -374,8 +374,7 @@ func (s *Submitter) fetch(ctx context.Context, p *Plan, rules *mapping.Mapping, 
 		return nil, err
 	}
 	spool := &cellSpool{spool: file}
-	// CHT's answer always has completeDate, the day of the request: it says nothing of completeness and is not sent.
-	g := &gathering{spool: spool, live: live, dropped: map[string]int{}, extras: map[string]int{"completeDate": 1}, wanted: wantedOrgUnits(p.request.OrgUnits)}
+	g := &gathering{spool: spool, live: live, dropped: map[string]int{}, extras: map[string]int{}, wanted: wantedOrgUnits(p.request.OrgUnits)}
 	if p.visit != nil {
 		g.elements = map[string]bool{}
 	}
