@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/sandbox"
+	"github.com/cht-dhis2/mediator/internal/target"
 	"github.com/cht-dhis2/mediator/orchestration"
 )
 
@@ -34,10 +35,13 @@ type deployment struct {
 	// sets are the data sets, of which the first one is sent; tag is the month's in the CHT, period DHIS2's.
 	sets        []string
 	tag, period string
-	targets     []target
+	targets     []chtTarget
 	// reads says that the target documents are read; else it is the export.
 	reads  bool
 	nested orchestration.NestedPolicy
+	// rules are for target documents; without items those of the CHT's settings count.
+	rules   target.Rules
+	asFirst bool
 
 	made  int
 	units []string
@@ -46,8 +50,8 @@ type deployment struct {
 	flat   bool
 }
 
-// target is a target of the settings, and where it goes.
-type target struct {
+// chtTarget is a target of the settings, and where it goes.
+type chtTarget struct {
 	id, kind string
 	// listed says that it names its elements in an array.
 	listed bool
@@ -70,6 +74,7 @@ func newDeployment(seed uint64) *deployment {
 	d.reads = false
 	d.nested = some(d, []orchestration.NestedPolicy{"", "", orchestration.LowestNested, orchestration.AllowNested})
 	d.makeTargets()
+	d.makeRules()
 	d.makePlaces()
 	d.makeDocuments()
 	d.makeSettings()
@@ -100,7 +105,7 @@ func (d *deployment) makeTargets() {
 		return some(d, elements)
 	}
 	for i := range 3 + d.IntN(8) {
-		t := target{id: fmt.Sprintf("target-%d", i), kind: "count"}
+		t := chtTarget{id: fmt.Sprintf("target-%d", i), kind: "count"}
 		if d.one(4) {
 			t.kind = "percent"
 		}
@@ -125,6 +130,39 @@ func (d *deployment) makeTargets() {
 			t.to = append(t.to, to)
 		}
 		d.targets = append(d.targets, t)
+	}
+}
+
+// makeRules chooses how target documents are added up.
+func (d *deployment) makeRules() {
+	r := &d.rules
+	switch d.IntN(4) {
+	case 0:
+		r.Lowest = true
+	case 1:
+		r.Level = some(d, []string{"district", "health_facility", "chw_area"})
+	}
+	r.Duplicates = some(d, []target.Duplicates{target.Latest, target.Together, target.Largest})
+	if d.one(3) {
+		r.ExcludeTypes = []string{"chw_supervisor"}
+	}
+	d.asFirst = d.one(2)
+	if d.one(2) {
+		return
+	}
+	// Items of the configuration: some of those of the settings and others, each cell by one measure.
+	measures := map[cell]target.Measure{}
+	for _, t := range d.targets {
+		for _, to := range t.to {
+			at := cell{"", to.element, noDefault(to.combo), noDefault(to.attribute)}
+			if _, known := measures[at]; !known {
+				measures[at] = some(d, []target.Measure{target.Total, target.Pass, target.Percent})
+			}
+			item := target.Item{Target: t.id, DataElement: at.element, CategoryOptionCombo: at.combo, AttributeOptionCombo: at.attribute, Measure: measures[at]}
+			if !d.one(5) && !slices.Contains(r.Items, item) {
+				r.Items = append(r.Items, item)
+			}
+		}
 	}
 }
 
@@ -165,6 +203,9 @@ func (d *deployment) place(kind string, above *sandbox.CHTParent, carries int) *
 	c := sandbox.CHTContact{ID: d.contactID(kind), Type: "contact", ContactType: kind, Name: kind, Parent: above}
 	if carries == 1 && !d.one(6) || carries > 1 && d.one(carries) {
 		c.DHIS = d.orgUnits(above)
+	}
+	if d.one(40) {
+		d.cht.Deleted = append(d.cht.Deleted, c.ID)
 	}
 	d.cht.Places = append(d.cht.Places, c)
 	return &sandbox.CHTParent{ID: c.ID, Parent: above}

@@ -193,7 +193,7 @@ func (s *stand) whole(o *outcome, want *truth) []string {
 	if len(o.values) > 0 {
 		return []string{"the month is refused, and is sent: " + o.report.Error}
 	}
-	noTargets := !slices.ContainsFunc(s.targets, func(t target) bool {
+	noTargets := !slices.ContainsFunc(s.targets, func(t chtTarget) bool {
 		return !t.listed && slices.ContainsFunc(t.to, func(to destination) bool { return to.set == "" || to.set == s.sets[0] })
 	})
 	set := s.dhis2.DataSets[0]
