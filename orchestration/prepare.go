@@ -16,6 +16,7 @@ import (
 	"github.com/cht-dhis2/mediator/internal/issue"
 	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/mapping"
+	"github.com/cht-dhis2/mediator/internal/target"
 )
 
 // Plan is a submission that is read, checked and written down, and not sent. It holds temporary files until Close.
@@ -52,6 +53,9 @@ type Plan struct {
 	isPastMinimum bool
 	// patience is for the whole of the submission.
 	patience *patience
+	// calendar are the settings of the CHT, and sum is what the target documents come to, where those are the source.
+	calendar *cht.Settings
+	sum      *target.Sum
 }
 
 // Close removes the plan's temporary files.
@@ -180,7 +184,8 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 		return err
 	}
 	live := m.live(p)
-	rules := mapping.New(p.set.Rules, settings, *set)
+	exported := p.bySource(settings)
+	rules := mapping.New(p.set.Rules, exported, *set)
 	var gathered *gathering
 	err = p.patience.with(ctx, "the CHT", func() (err error) {
 		gathered, err = s.fetch(ctx, p, rules, live)
@@ -192,9 +197,10 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 		return err
 	}
 	defer gathered.spool.close()
-	p.tally.addIssues(mapping.NotExported(settings, p.set.ID))
+	p.tally.addIssues(gathered.found)
+	p.tally.addIssues(mapping.NotExported(exported, p.set.ID))
 	p.tally.addIssues(gathered.silence(p))
-	p.tally.addIssues(mapping.Denominators(settings, p.set.Rules, p.set.ID))
+	p.tally.addIssues(mapping.Denominators(exported, p.set.Rules, p.set.ID))
 	ours, err := gathered.spool.orgUnits()
 	if err != nil {
 		return err
@@ -334,6 +340,8 @@ type gathering struct {
 	extras   map[string]int
 	uses     mapping.Uses
 	cell     mapping.Cell // the one under way
+	// found is what the source itself gives to think about.
+	found []issue.Issue
 	// wanted are the org units asked for: whether they have not come yet. Nil asks for all.
 	wanted map[string]bool
 	// month is the one under way where the period has several, again says that it is not the first, silent are those in which

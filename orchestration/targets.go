@@ -1,12 +1,609 @@
 package orchestration
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
 
+	"github.com/cht-dhis2/mediator/internal/cht"
+	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/mapping"
+	"github.com/cht-dhis2/mediator/internal/openhim"
+	"github.com/cht-dhis2/mediator/internal/target"
 )
 
+// A month of target documents is read in steps, each of which leaves what it read in the ledger: which documents there are and which of
+// them have changed, those alone, and the contacts to whom they belong. What is added up then is all that is remembered of the month,
+// owner by owner, so that a month of any size passes through; and whoever does a step again after a crash finds it half done.
+
+const (
+	// targetBatch is how many documents or contacts are remembered in one transaction.
+	targetBatch = 500
+	// usualFullReadDays is after how many days all documents are read in full again, unless set otherwise.
+	usualFullReadDays = 7
+	// mostlyChanged is how many documents must have changed, and more than half of them, before all are read by pages.
+	mostlyChanged = 1000
+	// staleDays is how many days before the end of a month a document that has not changed since is stale.
+	staleDays = 7
+)
+
+// itemsOf gives the items by which a data set is added up: its own, or those of the CHT's settings, with the lists that the export
+// leaves out.
+func itemsOf(set *DataSet, settings *cht.Settings) []target.Item {
+	if len(set.Targets.Items) > 0 {
+		return set.Targets.Items
+	}
+	var items []target.Item
+	for _, t := range settings.Targets {
+		if t.For(set.ID) {
+			items = append(items, target.Item{Target: t.ID, DataElement: t.DataElement, CategoryOptionCombo: t.CategoryOptionCombo, AttributeOptionCombo: t.AttributeOptionCombo})
+		}
+	}
+	return items
+}
+
+// bySource makes a plan ready for the settings of its source, and gives those that matter to what the CHT's export adds up itself: of
+// target documents, that is nothing.
+func (p *Plan) bySource(settings *cht.Settings) *cht.Settings {
+	if !p.set.FromTargets {
+		return settings
+	}
+	p.set.Targets.Items = itemsOf(&p.set, settings)
+	for _, item := range p.set.Targets.Items {
+		if item.Measure == target.Percent {
+			p.set.Rules.Percents = append(p.set.Rules.Percents, item.DataElement)
+		}
+	}
+	exported := *settings
+	exported.Targets, exported.Undirected = nil, nil
+	p.calendar = settings
+	return &exported
+}
+
+// targetReading reads the target documents of a period.
+type targetReading struct {
+	*Plan
+
+	submitter *Submitter
+	store     *ledger.Ledger
+	key       target.Key
+	// numbers are those of the names of targets, names the other way round.
+	numbers map[string]int
+	names   []string
+	places  []target.Place
+	// owners are those that are remembered or were seen; unknown and old are the ids of those to look at.
+	owners       map[target.ID]knownOwner
+	unknown, old []string
+	done         int
+	read         []readMonth
+}
+
+// knownOwner is what is known of an owner while documents are read.
+type knownOwner struct {
+	revision     ledger.Revision
+	isNew, isOld bool
+	isSeen       bool
+}
+
+// readMonth is what came of reading a month.
+type readMonth struct {
+	ledger.TargetMonth
+
+	documents int
+	proof     ledger.TargetProof
+}
+
 // readTargets reads the target documents of a period, and adds them up into the gathering.
-func (*Submitter) readTargets(context.Context, *Plan, *mapping.Mapping, *gathering) error {
-	return blocked("source", "use the export", "this version does not read target documents yet")
+func (s *Submitter) readTargets(ctx context.Context, p *Plan, rules *mapping.Mapping, g *gathering) error {
+	store, done, err := s.targetStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	r := &targetReading{Plan: p, submitter: s, store: store}
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	if err := r.readPlaces(ctx); err != nil {
+		return err
+	}
+	for _, month := range monthsOf(p.period) {
+		if err := r.readMonth(ctx, month); err != nil {
+			return err
+		}
+	}
+	if err := r.readOwners(ctx); err != nil {
+		return err
+	}
+	if p.sum, err = r.add(ctx); err != nil {
+		return err
+	}
+	return r.give(p.sum, rules, g)
+}
+
+// targetStore is the ledger, or one for this once where there is none.
+func (s *Submitter) targetStore(ctx context.Context) (store *ledger.Ledger, done func(), err error) {
+	if s.Ledger != nil {
+		return s.Ledger, func() {}, nil
+	}
+	const name = "mediator-targets-"
+	s.removeOld(filepath.Join(cmp.Or(s.SpoolDir, os.TempDir()), name+"*"))
+	dir, err := os.MkdirTemp(s.SpoolDir, name)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make a folder for target documents: %w", err)
+	}
+	store, err = ledger.Open(ctx, ledger.Config{Dir: dir, Now: s.Now})
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return store, func() { _ = errors.Join(store.Close(), os.RemoveAll(dir)) }, nil
+}
+
+// removeOld removes what a process that was killed has left behind.
+func (*Submitter) removeOld(pattern string) {
+	const old = 24 * time.Hour
+	found, _ := filepath.Glob(pattern) // the pattern is a good one
+	for _, path := range found {
+		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > old {
+			_ = os.RemoveAll(path)
+		}
+	}
+}
+
+// begin takes in what is remembered of the CHT.
+func (r *targetReading) begin(ctx context.Context) (err error) {
+	if r.key, err = r.store.TargetKey(ctx); err != nil {
+		return err
+	}
+	names, err := r.store.TargetNames(ctx, r.from.Name)
+	if err != nil {
+		return err
+	}
+	r.know(names)
+	r.owners = map[target.ID]knownOwner{}
+	now := r.submitter.now()
+	return r.store.TargetOwners(ctx, ledger.TargetMonth{CHT: r.from.Name}, func(o ledger.TargetOwner) error {
+		r.owners[o.ID] = knownOwner{revision: o.Revision, isOld: now.Sub(o.CheckedAt) >= r.from.HierarchyAge}
+		return nil
+	})
+}
+
+func (r *targetReading) know(names []string) {
+	r.names, r.numbers = names, make(map[string]int, len(names))
+	for number, name := range names {
+		r.numbers[name] = number
+	}
+}
+
+// readPlaces reads the places that carry an org unit.
+func (r *targetReading) readPlaces(ctx context.Context) error {
+	found := false
+	err := r.from.Client.Places(r.evidence.call(ctx, "Read the places with an org unit from CHT "+r.from.Name), func(c *cht.Contact) error {
+		place := target.Place{ID: r.key.Of(c.ID), Type: c.Type}
+		for _, o := range c.OrgUnits {
+			place.OrgUnits = append(place.OrgUnits, target.OrgUnit{ID: o.ID, DataSet: o.DataSet})
+			found = found || o.For(r.set.ID)
+		}
+		r.places = append(r.places, place)
+		return nil
+	})
+	if err == nil && !found {
+		err = r.unusable("no place of the CHT carries an org unit of this data set", "set dhis.orgUnit on the places, and check the data set's id")
+	}
+	return err
+}
+
+// unusable is an answer from which no figure can be made.
+func (r *targetReading) unusable(what, remedy string) error {
+	return &cht.Error{Doing: fmt.Sprintf("read %s of data set %s from the CHT's target documents", r.period, r.set.ID), Kind: cht.Unusable, What: what, Remedy: remedy}
+}
+
+// readMonth brings what is remembered of a month up to date.
+func (r *targetReading) readMonth(ctx context.Context, month cht.Month) error {
+	at := readMonth{TargetMonth: ledger.TargetMonth{CHT: r.from.Name, Month: month.String()}}
+	known, full, err := r.store.TargetRevisions(ctx, at.TargetMonth)
+	if err != nil {
+		return err
+	}
+	days := cmp.Or(r.from.FullReadDays, usualFullReadDays)
+	isDue := !full.IsZero() && !r.submitter.now().Before(full.AddDate(0, 0, days))
+	if len(known) > 0 && !isDue && r.request.Mode != ledger.ModeFull {
+		changed, err := r.readRevisions(ctx, month, &at, known)
+		if err != nil {
+			return err
+		}
+		if len(changed) < mostlyChanged || 2*len(changed) < at.documents {
+			return r.readChanged(ctx, &at, changed, known)
+		}
+		if known, _, err = r.store.TargetRevisions(ctx, at.TargetMonth); err != nil {
+			return err
+		}
+	}
+	return r.readAll(ctx, month, &at, known)
+}
+
+// readRevisions asks which documents there are. It gives the ids of those that have changed or are new, and leaves in known those that
+// are gone.
+func (r *targetReading) readRevisions(ctx context.Context, month cht.Month, at *readMonth, known map[target.ID]ledger.Revision) (changed []string, err error) {
+	call := r.evidence.call(ctx, fmt.Sprintf("Ask CHT %s which target documents of %s have changed", r.from.Name, month))
+	err = r.from.Client.TargetRevisions(call, month, func(id, rev string) error {
+		at.documents++
+		hash := r.key.Of(id)
+		was, there := known[hash]
+		delete(known, hash)
+		if !there || was != ledger.RevisionOf(rev) {
+			changed = append(changed, id)
+			return nil
+		}
+		r.see(ownerByID(id))
+		r.progress()
+		return nil
+	})
+	return changed, err
+}
+
+// readChanged reads documents by their ids, and forgets those that are gone.
+func (r *targetReading) readChanged(ctx context.Context, at *readMonth, changed []string, gone map[target.ID]ledger.Revision) error {
+	b := newTargetDocuments(r, at)
+	if len(changed) > 0 {
+		left := make(map[target.ID]bool, len(changed))
+		for _, id := range changed {
+			left[r.key.Of(id)] = true
+		}
+		call := r.evidence.call(ctx, fmt.Sprintf("Read target documents of %s from CHT %s: %s of %s changed", at.Month, r.from.Name, openhim.Number(len(changed)), openhim.Number(at.documents)))
+		err := r.from.Client.TargetDocumentsOf(call, changed, func(d *cht.TargetDocument) error {
+			delete(left, r.key.Of(d.ID))
+			return b.add(ctx, d, false)
+		})
+		if err != nil {
+			return err
+		}
+		at.documents -= len(left)
+		for id := range left { // they went after they were listed
+			gone[id] = ledger.Revision{}
+		}
+	}
+	return b.end(ctx, gone)
+}
+
+// readAll reads all documents of a month, and proves what is remembered of them.
+func (r *targetReading) readAll(ctx context.Context, month cht.Month, at *readMonth, known map[target.ID]ledger.Revision) error {
+	b := newTargetDocuments(r, at)
+	at.documents = 0
+	call := r.evidence.call(ctx, fmt.Sprintf("Read all target documents of %s from CHT %s", month, r.from.Name))
+	err := r.from.Client.TargetDocuments(call, month, func(d *cht.TargetDocument) error {
+		at.documents++
+		hash := r.key.Of(d.ID)
+		was, there := known[hash]
+		delete(known, hash)
+		return b.add(ctx, d, there && was == ledger.RevisionOf(d.Rev))
+	})
+	if err != nil {
+		return err
+	}
+	if err := b.end(ctx, known); err != nil {
+		return err
+	}
+	if at.proof.Documents > 0 {
+		r.submitter.log(r.tally.report.ID, r.Plan.key()).WithField("month", at.Month).WithField("documents", at.proof.Documents).WithField("was", at.proof.Was).WithField("is", at.proof.Is).
+			Warn("what was remembered of target documents is not what stands in them")
+	}
+	return r.store.TargetMonthReadInFull(ctx, at.TargetMonth)
+}
+
+func (r *targetReading) progress() {
+	if r.done%progressEvery == 0 {
+		r.submitter.watch(Progress{Step: "fetch", Done: r.done})
+	}
+	r.done++
+}
+
+// targetDocuments gathers documents until there are some to remember.
+type targetDocuments struct {
+	reading *targetReading
+	at      *readMonth
+	// fresh are remembered, proved are compared with what is remembered of the same revision.
+	fresh, proved []ledger.TargetDocument
+}
+
+func newTargetDocuments(r *targetReading, at *readMonth) *targetDocuments {
+	return &targetDocuments{reading: r, at: at}
+}
+
+// add takes a document in. isKnown says that it is remembered in the same revision.
+func (b *targetDocuments) add(ctx context.Context, d *cht.TargetDocument, isKnown bool) error {
+	b.reading.progress()
+	list := &b.fresh
+	if isKnown {
+		list = &b.proved
+	}
+	*list = slices.Grow(*list, 1)[:len(*list)+1]
+	if err := b.reading.fill(ctx, &(*list)[len(*list)-1], d); err != nil {
+		return err
+	}
+	if len(*list) < targetBatch {
+		return nil
+	}
+	return b.flush(ctx)
+}
+
+// flush remembers what was gathered.
+func (b *targetDocuments) flush(ctx context.Context) error {
+	store := b.reading.store
+	if len(b.fresh) > 0 {
+		if err := store.SaveTargetDocuments(ctx, b.at.TargetMonth, b.fresh); err != nil {
+			return err
+		}
+	}
+	if len(b.proved) > 0 {
+		proof, err := store.ProveTargetDocuments(ctx, b.at.TargetMonth, b.proved)
+		if err != nil {
+			return err
+		}
+		b.at.proof.Documents += proof.Documents
+		b.at.proof.Compared += proof.Compared
+		b.at.proof.Was += proof.Was
+		b.at.proof.Is += proof.Is
+	}
+	b.fresh, b.proved = b.fresh[:0], b.proved[:0]
+	return nil
+}
+
+// end remembers the rest, and forgets what is gone.
+func (b *targetDocuments) end(ctx context.Context, gone map[target.ID]ledger.Revision) error {
+	if err := b.flush(ctx); err != nil {
+		return err
+	}
+	store := b.reading.store
+	for ids := range slices.Chunk(slices.Collect(maps.Keys(gone)), targetBatch) {
+		if err := store.ForgetTargetDocuments(ctx, b.at.TargetMonth, ids); err != nil {
+			return err
+		}
+	}
+	b.reading.read = append(b.reading.read, *b.at)
+	return nil
+}
+
+// ownerByID reads the owner's id from a document's, and gives that one's where there is none in it.
+func ownerByID(document string) string {
+	if owner, ok := cht.OwnerOf(document); ok {
+		return owner
+	}
+	return document
+}
+
+// fill makes of a document what is remembered of it, in the place of another one.
+func (r *targetReading) fill(ctx context.Context, to *ledger.TargetDocument, d *cht.TargetDocument) error {
+	byID := ownerByID(d.ID)
+	owner := d.Owner
+	if d.Malformed != "" || owner == "" {
+		owner = byID
+	}
+	r.see(owner)
+	to.Owner, to.Revision = r.key.Of(owner), ledger.RevisionOf(d.Rev)
+	if owner != byID {
+		to.Revision = ledger.Revision{} // it is read each time, as its id does not tell to whom it belongs
+	}
+	to.ID, to.Malformed, to.Updated = r.key.Of(d.ID), d.Malformed != "", 0
+	if !d.Updated.IsZero() {
+		to.Updated = dayOf(d.Updated)
+	}
+	var fresh []string
+	for i := range d.Targets {
+		if _, known := r.numbers[d.Targets[i].ID]; !known {
+			fresh = append(fresh, d.Targets[i].ID)
+		}
+	}
+	if len(fresh) > 0 {
+		names, err := r.store.AddTargetNames(ctx, r.from.Name, fresh)
+		if err != nil {
+			return err
+		}
+		r.know(names)
+	}
+	to.Counts = to.Counts[:0]
+	for i := range d.Targets {
+		t := &d.Targets[i]
+		to.Counts = append(to.Counts, target.Count{Target: r.numbers[t.ID], Pass: t.Pass, Total: t.Total})
+	}
+	return nil
+}
+
+// dayOf counts days since 1970.
+func dayOf(t time.Time) int { return int(t.Unix() / (24 * 60 * 60)) }
+
+// see notes that an owner has a document, and that it is to be looked at where that is long ago.
+func (r *targetReading) see(owner string) {
+	hash := r.key.Of(owner)
+	known, there := r.owners[hash]
+	if known.isSeen {
+		return
+	}
+	known.isSeen, known.isNew = true, !there
+	r.owners[hash] = known
+	switch {
+	case known.isNew:
+		r.unknown = append(r.unknown, owner)
+	case known.isOld:
+		r.old = append(r.old, owner)
+	}
+}
+
+// readOwners looks at the owners that are unknown, and at those that have changed since they were looked at.
+func (r *targetReading) readOwners(ctx context.Context) error {
+	unknown, old := r.unknown, r.old
+	r.unknown, r.old = nil, nil
+	if len(old) > 0 {
+		var same []target.ID
+		pass := func() error {
+			err := r.store.TargetOwnersChecked(ctx, r.from.Name, same)
+			same = same[:0]
+			return err
+		}
+		call := r.evidence.call(ctx, fmt.Sprintf("Ask CHT %s which of %s have changed", r.from.Name, counted(len(old), "worker")))
+		err := r.from.Client.ContactRevisions(call, old, func(id, rev string) error {
+			hash := r.key.Of(id)
+			if r.owners[hash].revision != ledger.RevisionOf(rev) {
+				unknown = append(unknown, id)
+				return nil
+			}
+			if same = append(same, hash); len(same) < targetBatch {
+				return nil
+			}
+			return pass()
+		})
+		if err == nil {
+			err = pass()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	r.owners = nil
+	if len(unknown) == 0 {
+		return nil
+	}
+	var owners []ledger.TargetOwner
+	pass := func() error {
+		err := r.store.SaveTargetOwners(ctx, r.from.Name, owners)
+		owners = owners[:0]
+		return err
+	}
+	call := r.evidence.call(ctx, fmt.Sprintf("Read where %s belong in CHT %s", counted(len(unknown), "worker"), r.from.Name))
+	err := r.from.Client.Contacts(call, unknown, func(c *cht.Contact) error {
+		o := ledger.TargetOwner{Owner: target.Owner{ID: r.key.Of(c.ID), Gone: c.State != cht.Present}}
+		if o.Gone {
+			o.Revision = ledger.RevisionOf("")
+		} else {
+			o.Type, o.Revision = c.Type, ledger.RevisionOf(c.Rev)
+			for _, parent := range c.Parents {
+				o.Parents = append(o.Parents, r.key.Of(parent))
+			}
+		}
+		if owners = append(owners, o); len(owners) < targetBatch {
+			return nil
+		}
+		return pass()
+	})
+	if err == nil {
+		err = pass()
+	}
+	return err
+}
+
+// add adds up what is remembered of the period.
+func (r *targetReading) add(ctx context.Context) (*target.Sum, error) {
+	names, err := r.store.TargetNames(ctx, r.from.Name)
+	if err != nil {
+		return nil, err
+	}
+	here, there := target.NewHierarchy(), target.NewHierarchy()
+	for _, place := range r.places {
+		here.AddPlace(place)
+		there.AddPlace(place)
+	}
+	r.places = nil
+	sum := target.NewSum(here, r.set.Targets, r.set.ID, names)
+	sum.Against(there)
+	moved := map[target.ID]bool{}
+	for i, month := range monthsOf(r.period) {
+		at := ledger.TargetMonth{CHT: r.from.Name, Month: month.String()}
+		if i > 0 {
+			sum.NextMonth()
+		}
+		sum.StaleBefore(dayOf(r.calendar.LastDay(month)) - staleDays)
+		if err := r.store.TargetMonthRead(ctx, at); err != nil {
+			return nil, err
+		}
+		err := r.store.TargetOwners(ctx, at, func(o ledger.TargetOwner) error {
+			now, other := o.Owner, o.Owner
+			if o.First != nil {
+				other = *o.First
+			}
+			if r.set.AsFirst {
+				now, other = other, now
+			}
+			here.AddOwner(now)
+			if moved[o.ID] || !slices.Equal(now.Parents, other.Parents) {
+				moved[o.ID] = true
+				there.AddOwner(other)
+			}
+			return nil
+		})
+		if err == nil {
+			err = r.store.TargetDocuments(ctx, at, func(owner target.ID, documents []target.Document) error {
+				sum.Add(owner, documents)
+				return nil
+			})
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return sum, nil
+}
+
+// give takes the sums in as if they had been exported.
+func (r *targetReading) give(sum *target.Sum, rules *mapping.Mapping, g *gathering) error {
+	values := 0
+	err := sum.Values(func(v *cht.Value) error {
+		values++
+		return g.take(v, rules)
+	})
+	if err != nil {
+		return err
+	}
+	found := sum.Findings()
+	g.found = r.issues(&found)
+	for _, cell := range found.TooLarge.List {
+		// It stays behind under its own name, as a number that nobody can read exactly.
+		v := cht.Value{
+			Index: values, OrgUnit: textOf(cell.OrgUnit), DataElement: textOf(cell.Item.DataElement), CategoryOptionCombo: textOf(cell.Item.CategoryOptionCombo),
+			AttributeOptionCombo: textOf(cell.Item.AttributeOptionCombo), Value: cht.Field{Kind: cht.Number, Text: "9007199254740993"},
+		}
+		values++
+		if err := g.take(&v, rules); err != nil {
+			return err
+		}
+	}
+	if values == 0 {
+		return r.nothing(&found)
+	}
+	return nil
+}
+
+// textOf is an id as it stands in an export.
+func textOf(id string) cht.Field {
+	if id == "" {
+		return cht.Field{}
+	}
+	return cht.Field{Kind: cht.String, Text: id}
+}
+
+// nothing says why there is no value at all.
+func (r *targetReading) nothing(f *target.Findings) error {
+	documents := 0
+	for _, month := range r.read {
+		documents += month.documents
+	}
+	switch {
+	case len(r.set.Targets.Items) == 0:
+		return &cht.Error{
+			Doing: "look up the targets of data set " + r.set.ID, Kind: cht.Refused, What: "no target feeds the data set",
+			Remedy: "give targets a dhis.dataElement in the CHT's settings, or name them in targets_file",
+		}
+	case documents == 0:
+		return r.unusable("the answer has no value at all: there is no target document of that time, so nobody has synced",
+			"wait until phones have synced; check that targets are enabled in the CHT and that the period is one in which it was in use")
+	default:
+		return r.unusable(fmt.Sprintf("the answer has no value at all: of %s, %d count for no org unit, as the worker has none, is gone or unknown, %d are malformed, %d are left out by contact type, and %d have none of the targets",
+			counted(documents, "target document"), f.WithoutOrgUnit.Documents+f.Gone.Documents+f.Unknown.Documents, f.Malformed.Total, f.Excluded.Documents, f.Documents),
+			"check dhis.orgUnit of the places above the workers, attribution and exclude_contact_types of the data set, and the ids of the targets")
+	}
 }

@@ -46,15 +46,6 @@ type TargetOwner struct {
 	First *target.Owner
 }
 
-// TargetReading is how a month was read.
-type TargetReading int
-
-// The ways: only what had changed, or every document.
-const (
-	OfChanges TargetReading = iota
-	InFull
-)
-
 // targetKey is the setting that keeps the key of the hashes.
 const (
 	targetKey      = "target_key"
@@ -305,20 +296,27 @@ func (l *Ledger) ForgetTargetDocuments(ctx context.Context, m TargetMonth, docum
 	})
 }
 
-// TargetMonthRead notes that all documents of a month are remembered as they are now, and how they were read. It notes, too, where the
-// owners stand whose documents count for the first time.
-func (l *Ledger) TargetMonthRead(ctx context.Context, m TargetMonth, how TargetReading) error {
+// TargetMonthReadInFull notes that all documents of a month were read just now, not only those that had changed.
+func (l *Ledger) TargetMonthReadInFull(ctx context.Context, m TargetMonth) error {
+	return l.write(ctx, "note that "+m.name()+" was read in full", func(tx *sql.Tx) error {
+		month, err := l.keptMonth(ctx, tx, m)
+		if err == nil {
+			_, err = tx.ExecContext(ctx, `UPDATE target_month SET full_at = $1 WHERE number = $2`, l.now(), month)
+		}
+		return err
+	})
+}
+
+// TargetMonthRead notes that all documents of a month, and their owners, are remembered as they are now. Where they never were before
+// they were all read by now. It notes, too, where the owners stand whose documents count for the first time.
+func (l *Ledger) TargetMonthRead(ctx context.Context, m TargetMonth) error {
 	return l.write(ctx, "note that "+m.name()+" was read", func(tx *sql.Tx) error {
 		month, err := l.keptMonth(ctx, tx, m)
 		if err != nil {
 			return err
 		}
-		// What was read in parts from the start on has been read in full as well.
-		change := `UPDATE target_month SET read_at = $1, full_at = CASE WHEN full_at = 0 THEN $1 ELSE full_at END WHERE number = $2`
-		if how == InFull {
-			change = `UPDATE target_month SET read_at = $1, full_at = $1 WHERE number = $2`
-		}
-		if _, err := tx.ExecContext(ctx, change, l.now(), month); err != nil {
+		const read = `UPDATE target_month SET read_at = $1, full_at = CASE WHEN full_at = 0 THEN $1 ELSE full_at END WHERE number = $2`
+		if _, err := tx.ExecContext(ctx, read, l.now(), month); err != nil {
 			return err
 		}
 		_, err = tx.ExecContext(ctx, `INSERT INTO target_first (month, owner, type, parents)

@@ -82,11 +82,12 @@ func testTargetDocuments(t *testing.T, l *Ledger, c *clock) {
 	}
 
 	// What was read in parts from the start on was read in full then.
+	first := c.at
 	for _, step := range []struct {
-		how  TargetReading
+		read func(context.Context, TargetMonth) error
 		want time.Time
-	}{{OfChanges, c.at}, {OfChanges, c.at}, {InFull, c.at.Add(2 * time.Hour)}} {
-		must(t, l.TargetMonthRead(ctx, july(), step.how))
+	}{{l.TargetMonthRead, first}, {l.TargetMonthRead, first}, {l.TargetMonthReadInFull, first.Add(2 * time.Hour)}, {l.TargetMonthRead, first.Add(2 * time.Hour)}} {
+		must(t, step.read(ctx, july()))
 		if _, full, err = l.TargetRevisions(ctx, july()); err != nil || !full.Equal(step.want) {
 			t.Errorf("got %v, %v, want %v", full, err, step.want)
 		}
@@ -190,7 +191,7 @@ func testTargetOwners(t *testing.T, l *Ledger, c *clock) {
 	gone.Gone, gone.Type = true, ""
 	must(t, l.SaveTargetOwners(ctx, "kisumu", []TargetOwner{ownerAt(1, "1-a", 10, 100), ownerAt(2, "1-b", 20, 100), gone, ownerAt(4, "1-d")}))
 	save(t, l, july(), targetDocument(1, 1, "1-a", 10), targetDocument(2, 2, "1-b", 20), targetDocument(3, 3, "1-c", 30))
-	must(t, l.TargetMonthRead(ctx, july(), InFull))
+	must(t, l.TargetMonthRead(ctx, july()))
 	if got, want := owners(t, l, july()), "1(chw)<10<100/(chw)<10<100 2(chw)<20<100/(chw)<20<100 3()! 4(chw)"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -200,7 +201,7 @@ func testTargetOwners(t *testing.T, l *Ledger, c *clock) {
 	c.at = c.at.Add(time.Hour)
 	must(t, l.SaveTargetOwners(ctx, "kisumu", []TargetOwner{ownerAt(1, "2-a", 11, 100), ownerAt(3, "2-c", 30)}))
 	must(t, l.TargetOwnersChecked(ctx, "kisumu", []target.ID{idOf(2)}))
-	must(t, l.TargetMonthRead(ctx, july(), OfChanges))
+	must(t, l.TargetMonthRead(ctx, july()))
 	if got, want := owners(t, l, july()), "1(chw)<11<100/(chw)<10<100 2(chw)<20<100/(chw)<20<100 3(chw)<30/(chw)<30 4(chw)"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -236,7 +237,7 @@ func testTargetThin(t *testing.T, l *Ledger, c *clock) {
 	ctx := t.Context()
 	must(t, l.SaveTargetOwners(ctx, "kisumu", []TargetOwner{ownerAt(1, "1-a", 10), ownerAt(2, "1-b", 20)}))
 	save(t, l, july(), targetDocument(1, 1, "1-a", 10), targetDocument(2, 2, "1-b", 20))
-	must(t, l.TargetMonthRead(ctx, july(), InFull))
+	must(t, l.TargetMonthRead(ctx, july()))
 	says := func(months int, wantDocuments, wantOwners string) {
 		t.Helper()
 		c.at = c.at.AddDate(0, months, 0)
@@ -301,7 +302,7 @@ func TestTwoReadTheSameMonth(t *testing.T) {
 					return
 				}
 			}
-			done <- l.TargetMonthRead(ctx, july(), OfChanges)
+			done <- l.TargetMonthRead(ctx, july())
 		}()
 	}
 	must(t, <-done)
@@ -339,7 +340,7 @@ func BenchmarkTargetDocuments(b *testing.B) {
 		}
 		b.ReportMetric(time.Since(started).Seconds(), "saved-s")
 		started = time.Now()
-		must(b, l.TargetMonthRead(b.Context(), july(), InFull))
+		must(b, l.TargetMonthRead(b.Context(), july()))
 		_, _, err = l.TargetRevisions(b.Context(), july())
 		must(b, err)
 		b.ReportMetric(time.Since(started).Seconds(), "revisions-s")

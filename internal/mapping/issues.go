@@ -71,6 +71,8 @@ func (f Fault) words() (text, remedy string) {
 		return "the export has several values for this cell, and nobody can say which one is right", "none of them is sent; report it to whoever runs the CHT, whose export should have one value a cell"
 	case ElementsMeet:
 		return "two data elements come together under one id", "name the id in sum_data_elements if their values are to add up, or correct rename_data_elements"
+	case PercentsMeet:
+		return "several percentages come together in one cell, and they do not add up", "give each org unit and data element of a percentage an id of its own in DHIS2, or send numerator and denominator"
 	case WrongAttribute:
 		return "the data set has categories of its own in DHIS2, and the value has none of their attribute option combos", "set attribute_option_combo of the data set, or dhis.attributeOptionCombo of the CHT's target, to one of the data set's category combo"
 	case MonthMissing:

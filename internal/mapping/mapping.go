@@ -41,6 +41,8 @@ type Rules struct {
 	DropZeros bool
 	// RefusePercent leaves values behind to which a percent target adds its denominator.
 	RefusePercent bool
+	// Percents are data elements, by their ids in CHT, of which the values are percentages: several of one cell do not add up.
+	Percents []string
 }
 
 // EmptyPolicy says what is done with org units in which every value is zero.
@@ -80,7 +82,7 @@ type Mapping struct {
 	denominators         map[string]bool // the same, where they stay behind
 	partial              map[string]bool // the same, of which the export gives a part
 	orgUnits, elements   filter
-	sums                 map[string]bool
+	sums, percents       map[string]bool
 	attributeOptionCombo string
 	// attributes are the combos of a data set with categories of its own, empty for any other.
 	attributes map[string]bool
@@ -103,6 +105,7 @@ func New(rules Rules, settings *cht.Settings, set dhis2.DataSet) *Mapping {
 		orgUnits:   filter{setOf(rules.IncludeOrgUnits), setOf(rules.ExcludeOrgUnits)},
 		elements:   filter{setOf(rules.IncludeDataElements), setOf(rules.ExcludeDataElements)},
 		sums:       map[string]bool{},
+		percents:   setOf(rules.Percents),
 	}
 	for _, id := range rules.SumDataElements {
 		_ = called(m.names.DataElements, &id)
@@ -180,6 +183,7 @@ const (
 	DuplicateCell Fault = "duplicate_cell"
 	ElementsMeet  Fault = "data_elements_meet"
 	PartMissing   Fault = "part_of_sum_missing"
+	PercentsMeet  Fault = "percentages_meet"
 	MonthMissing  Fault = "month_of_period_missing"
 	// UnknownCode and AmbiguousCode are names that nothing goes by in DHIS2, or more than one thing.
 	UnknownCode   Fault = "unknown_code"
@@ -492,13 +496,16 @@ func (m *Mapping) settle(s *Settled, parts []Cell) {
 }
 
 // blame finds the faults that several contributions to one cell have together: two values of one org unit and one data
-// element in CHT contradict each other, two data elements may only meet by a rule, and a sum with a part missing would
-// be a wrong figure.
+// element in CHT contradict each other, two data elements may only meet by a rule, percentages never, and a sum with a part
+// missing would be a wrong figure.
 func (m *Mapping) blame(parts []Cell) {
 	if len(parts) == 1 {
 		return
 	}
 	var fault Fault
+	if slices.ContainsFunc(parts, func(c Cell) bool { return m.percents[c.FromElement] }) {
+		fault = PercentsMeet
+	}
 	for i := 1; i < len(parts); i++ {
 		a, b := parts[i-1], parts[i]
 		if sameSource(a, b) {
