@@ -29,6 +29,8 @@ var today = time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
 type deployment struct {
 	*rand.Rand
 
+	// name is the CHT's.
+	name  string
 	cht   sandbox.CHTDocuments
 	dhis2 sandbox.DHIS2Metadata
 	zone  *time.Location
@@ -63,7 +65,7 @@ type destination struct{ set, element, combo, attribute string }
 
 // newDeployment invents a deployment from a seed.
 func newDeployment(seed uint64) *deployment {
-	d := &deployment{Rand: rand.New(rand.NewPCG(seed, 7)), parent: map[string]string{}}
+	d := &deployment{Rand: rand.New(rand.NewPCG(seed, 7)), parent: map[string]string{}, name: fmt.Sprintf("county-%d", seed)}
 	d.sets = []string{d.uid("Ds"), d.uid("Ds")}[:1+d.IntN(2)]
 	d.zone = []*time.Location{time.UTC, time.FixedZone("east", 3*3600), time.FixedZone("west", -4*3600)}[d.IntN(3)]
 	month := time.Month(7 + d.IntN(4))
@@ -71,7 +73,7 @@ func newDeployment(seed uint64) *deployment {
 		month = time.November // over for those whose months begin before the 23rd
 	}
 	d.tag, d.period = fmt.Sprintf("2026-%02d", month), fmt.Sprintf("2026%02d", month)
-	d.reads = false
+	d.reads = d.one(2)
 	d.nested = some(d, []orchestration.NestedPolicy{"", "", orchestration.LowestNested, orchestration.AllowNested})
 	d.makeTargets()
 	d.makeRules()
@@ -505,5 +507,43 @@ func (d *deployment) addAges() {
 			ID: id, Name: "Element " + id, DomainType: "AGGREGATE", ValueType: "INTEGER_ZERO_OR_POSITIVE", AggregationType: "SUM",
 			ZeroIsSignificant: d.one(2), CategoryCombo: ref(combo),
 		})
+	}
+}
+
+// live lets a few things happen: late documents, changed and removed ones, people who move or go, places that get other org units.
+func (d *deployment) live() {
+	d.cht.Persons, d.cht.Places, d.cht.Targets = slices.Clone(d.cht.Persons), slices.Clone(d.cht.Places), slices.Clone(d.cht.Targets)
+	d.cht.Deleted = slices.Clone(d.cht.Deleted)
+	for range 1 + d.IntN(5) {
+		person := &d.cht.Persons[d.IntN(len(d.cht.Persons))]
+		place := &d.cht.Places[d.IntN(len(d.cht.Places))]
+		switch d.IntN(7) {
+		case 0, 1:
+			d.made++
+			d.cht.Targets = append(d.cht.Targets, d.document(person.ID, fmt.Sprintf("late-%d", d.made), d.tag))
+		case 2:
+			if len(d.cht.Targets) > 0 {
+				doc := &d.cht.Targets[d.IntN(len(d.cht.Targets))]
+				changed := d.document(doc.Owner, "", d.tag)
+				doc.Targets, doc.UpdatedDate, doc.Odd = changed.Targets, changed.UpdatedDate, nil
+				if d.one(6) {
+					d.spoil(doc, true)
+				}
+			}
+		case 3:
+			if len(d.cht.Targets) > 0 {
+				at := d.IntN(len(d.cht.Targets))
+				d.cht.Targets = slices.Delete(d.cht.Targets, at, at+1)
+			}
+		case 4, 5:
+			person.Parent = &sandbox.CHTParent{ID: place.ID, Parent: place.Parent}
+			if d.one(4) {
+				d.cht.Deleted = append(d.cht.Deleted, person.ID)
+			}
+		case 6:
+			if len(d.units) > 0 {
+				place.DHIS = sandbox.CHTOrgUnits{{OrgUnit: some(d, d.units)}}
+			}
+		}
 	}
 }

@@ -102,8 +102,9 @@ func (d *deployment) destinations(id, orgUnit string) (cells []cell, listed bool
 		}
 		listed = t.listed
 		for _, to := range t.to {
-			if to.set == "" || to.set == d.sets[0] {
-				cells = append(cells, cell{orgUnit, to.element, noDefault(to.combo), noDefault(to.attribute)})
+			at := cell{orgUnit, to.element, noDefault(to.combo), noDefault(to.attribute)}
+			if (to.set == "" || to.set == d.sets[0]) && !slices.Contains(cells, at) { // what stands there twice is counted once
+				cells = append(cells, at)
 			}
 		}
 	}
@@ -156,9 +157,9 @@ func (d *deployment) addTotals(t *truth, doc *sandbox.CHTTargetDocument, units [
 	}
 }
 
-// ofDocuments is what is true by the rules for target documents. first gives, where it is not nil, the parents that owners had when
-// their documents first counted.
-func (d *deployment) ofDocuments(first map[string]*sandbox.CHTParent) *truth {
+// ofDocuments is what is true by the rules for target documents. first gives owners as they were when their documents first counted,
+// where that is what matters.
+func (d *deployment) ofDocuments(first map[string]*sandbox.CHTContact) *truth {
 	t := &truth{unknown: map[cell]bool{}}
 	pass, total := map[cell]int64{}, map[cell]int64{}
 	measures := map[cell]target.Measure{}
@@ -168,15 +169,21 @@ func (d *deployment) ofDocuments(first map[string]*sandbox.CHTParent) *truth {
 	}
 	for id, docs := range byOwner {
 		owner := d.contact(id)
+		if then, known := first[id]; known {
+			owner = then
+		}
 		if owner == nil || slices.Contains(d.rules.ExcludeTypes, owner.ContactType) {
 			continue
 		}
-		copied := *owner
-		if parent, known := first[id]; known {
-			copied.Parent = parent
+		units := d.countsFor(owner)
+		docs, alike := d.chosen(slices.DeleteFunc(docs, func(doc *sandbox.CHTTargetDocument) bool { return !d.usable(doc) }))
+		for _, doc := range alike {
+			for i := range doc.Targets {
+				for _, at := range d.cellsOf(doc.Targets[i].ID, units) {
+					t.unknown[at] = true
+				}
+			}
 		}
-		units := d.countsFor(&copied)
-		docs, certain := d.chosen(slices.DeleteFunc(docs, func(doc *sandbox.CHTTargetDocument) bool { return !d.usable(doc) }))
 		for _, doc := range docs {
 			for i := range doc.Targets {
 				for _, item := range d.itemsOf(doc.Targets[i].ID) {
@@ -187,7 +194,6 @@ func (d *deployment) ofDocuments(first map[string]*sandbox.CHTParent) *truth {
 						pass[at] += p
 						total[at] += n
 						measures[at] = item.Measure
-						t.unknown[at] = t.unknown[at] || !certain
 					}
 				}
 			}
@@ -208,6 +214,18 @@ func (d *deployment) ofDocuments(first map[string]*sandbox.CHTParent) *truth {
 		}
 	}
 	return t
+}
+
+// owners gives those of the month's documents that are there, as they are now.
+func (d *deployment) owners() map[string]*sandbox.CHTContact {
+	now := map[string]*sandbox.CHTContact{}
+	for _, doc := range d.month() {
+		if owner := d.contact(doc.Owner); owner != nil {
+			copied := *owner
+			now[owner.ID] = &copied
+		}
+	}
+	return now
 }
 
 // itemsOf gives the items that a target feeds.
@@ -247,10 +265,20 @@ func (d *deployment) usable(doc *sandbox.CHTTargetDocument) bool {
 	return true
 }
 
-// chosen gives the documents of an owner that count, and whether nothing but chance decided between two.
-func (d *deployment) chosen(docs []*sandbox.CHTTargetDocument) (counted []*sandbox.CHTTargetDocument, certain bool) {
+// cellsOf gives the cells of org units to which a target adds.
+func (d *deployment) cellsOf(id string, units []string) (cells []cell) {
+	for _, item := range d.itemsOf(id) {
+		for _, unit := range units {
+			cells = append(cells, cell{unit, item.DataElement, noDefault(item.CategoryOptionCombo), noDefault(item.AttributeOptionCombo)})
+		}
+	}
+	return cells
+}
+
+// chosen gives the documents of an owner that count, and those between which nothing but chance decides.
+func (d *deployment) chosen(docs []*sandbox.CHTTargetDocument) (counted, alike []*sandbox.CHTTargetDocument) {
 	if d.rules.Duplicates == target.Together || len(docs) < 2 {
-		return docs, true
+		return docs, nil
 	}
 	// The day is that of the midnight which is nearest, as the zone of the phone is not told.
 	day := func(doc *sandbox.CHTTargetDocument) int64 { return (doc.UpdatedDate + 12*3600_000) / (24 * 3600_000) }
@@ -269,18 +297,19 @@ func (d *deployment) chosen(docs []*sandbox.CHTTargetDocument) (counted []*sandb
 		}
 		return [2]int64{day(doc), size(doc)}
 	}
-	best := docs[0]
-	certain = true
-	for _, doc := range docs[1:] {
-		a, b := rank(doc), rank(best)
-		switch slices.Compare(a[:], b[:]) {
-		case 1:
-			best, certain = doc, true
-		case 0:
-			certain = false
+	best := slices.MaxFunc(docs, func(a, b *sandbox.CHTTargetDocument) int {
+		of, other := rank(a), rank(b)
+		return slices.Compare(of[:], other[:])
+	})
+	for _, doc := range docs {
+		if rank(doc) == rank(best) {
+			alike = append(alike, doc)
 		}
 	}
-	return []*sandbox.CHTTargetDocument{best}, certain
+	if len(alike) == 1 {
+		alike = nil
+	}
+	return []*sandbox.CHTTargetDocument{best}, alike
 }
 
 // countsFor gives the org units for which an owner's documents count.
@@ -288,7 +317,7 @@ func (d *deployment) countsFor(owner *sandbox.CHTContact) []string {
 	var units []string
 	for at, contact := range d.line(owner) {
 		if at == 0 {
-			contact = owner
+			contact = d.contact(owner.ID) // what it carries is asked today
 		}
 		if contact == nil || d.rules.Level != "" && contact.ContactType != d.rules.Level {
 			continue
