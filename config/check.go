@@ -29,7 +29,9 @@ func (c *Config) complete(mistakes *Error) {
 		c.DHIS2[i].complete(c, mistakes)
 	}
 	for i := range c.DataSets {
-		c.DataSets[i].complete(c, mistakes)
+		if !c.drafting {
+			c.DataSets[i].complete(c, mistakes)
+		}
 	}
 	for i := range c.Callers {
 		c.Callers[i].complete(c, mistakes)
@@ -43,7 +45,7 @@ func (c *Config) complete(mistakes *Error) {
 	if len(c.DHIS2) == 0 {
 		mistakes.add("dhis2: there is no DHIS2 to send to; add one to the file, or set DHIS2_URL")
 	}
-	if len(c.DataSets) == 0 {
+	if len(c.DataSets) == 0 && !c.drafting {
 		mistakes.add("data_sets: there is no data set to send; add one to the file")
 	}
 }

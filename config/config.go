@@ -34,8 +34,9 @@ type Config struct {
 	Metrics      Metrics       `koanf:"metrics" doc:"Where and to whom /metrics is shown."`
 	Notices      Notices       `koanf:"notices" doc:"To whom a notice goes when something needs a person. Without smtp_host and webhook_url none is sent."`
 
-	origins map[string]string
-	file    string
+	origins  map[string]string
+	file     string
+	drafting bool
 }
 
 // OpenHIM is the OpenHIM that the mediator belongs to, if it belongs to one.
@@ -99,7 +100,7 @@ type Notices struct {
 type CHT struct {
 	Name          string        `koanf:"name" doc:"A short name: letters, digits, - and _. Required." example:"kisumu"`
 	Address       string        `koanf:"url" doc:"Address, with its path if it has one. Required." example:"https://kisumu.example.org"`
-	Username      string        `koanf:"username" doc:"An online user with the permission can_export_all. Required." example:"integration"`
+	Username      string        `koanf:"username" doc:"An online user, with the permission can_export_all where the export is the source. Required." example:"integration"`
 	Password      Secret        `koanf:"password" doc:"Its password; better in a file, as password_file." example:"/run/secrets/kisumu"`
 	TimeZone      string        `koanf:"time_zone" default:"UTC" doc:"Time zone in which a month ends there." example:"Africa/Nairobi"`
 	CAFile        string        `koanf:"ca_file" doc:"PEM file of a certificate authority trusted beside the system's." example:"ca.pem"`

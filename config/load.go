@@ -21,6 +21,8 @@ type Input struct {
 	Environment []string
 	// Set are settings given as flags, each as key=value, such as dhis2.national.url=https://…
 	Set []string
+	// Drafting leaves the data sets unjudged, and lets there be none: one is about to be drafted.
+	Drafting bool
 }
 
 // DefaultFile is read when no file is named.
@@ -68,7 +70,7 @@ func Load(in Input) (*Config, error) {
 	}
 
 	k := koanf.New(".")
-	c := &Config{file: file, origins: map[string]string{}}
+	c := &Config{file: file, origins: map[string]string{}, drafting: in.Drafting}
 	for _, l := range layers {
 		if err := overlay(k, l, c.origins); err != nil {
 			return nil, &Error{Mistakes: []string{err.Error()}}

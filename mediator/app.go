@@ -252,14 +252,7 @@ func dataSet(set config.DataSet) (orchestration.DataSet, error) {
 	if err != nil {
 		return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.first_period: %v", where, err)}}
 	}
-	rules := mapping.Rules{
-		IncludeOrgUnits: set.IncludeOrgUnits, ExcludeOrgUnits: set.ExcludeOrgUnits,
-		IncludeDataElements: set.IncludeDataElements, ExcludeDataElements: set.ExcludeDataElements,
-		RenameOrgUnits: set.RenameOrgUnits, RenameDataElements: set.RenameDataElements, RenameCombos: set.RenameCombos,
-		SumDataElements: set.SumDataElements, AttributeOptionCombo: set.AttributeOptionCombo,
-		EmptyOrgUnits: map[string]mapping.EmptyPolicy{"send": mapping.SendEmpty, "reported": mapping.SendReported}[set.EmptyOrgUnits], DropZeros: set.Zeros == "drop",
-		RefusePercent: set.PercentTargets == "refuse",
-	}
+	rules := rulesOf(set)
 	if set.Schedule != "" {
 		if _, err := orchestration.ParseCron(set.Schedule); err != nil {
 			return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.schedule: %v", where, err)}}
@@ -271,17 +264,9 @@ func dataSet(set config.DataSet) (orchestration.DataSet, error) {
 	if err := rules.Check(); err != nil {
 		return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s.%v", where, err)}}
 	}
-	var schemes dhis2.IDSchemes
-	for _, s := range []struct {
-		into *dhis2.IDScheme
-		text string
-	}{
-		{&schemes.DataSet, set.DataSetIDScheme}, {&schemes.DataElement, set.DataElementIDScheme}, {&schemes.OrgUnit, set.OrgUnitIDScheme},
-		{&schemes.CategoryOptionCombo, set.CategoryOptionComboIDScheme},
-	} {
-		if *s.into, err = dhis2.ParseIDScheme(s.text); err != nil {
-			return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s: %v", where, err)}}
-		}
+	schemes, err := schemesOf(set)
+	if err != nil {
+		return orchestration.DataSet{}, &config.Error{Mistakes: []string{fmt.Sprintf("%s: %v", where, err)}}
 	}
 	compare, err := compareOf(set)
 	if err != nil {
@@ -307,6 +292,34 @@ func dataSet(set config.DataSet) (orchestration.DataSet, error) {
 			SendingHours: set.SendingHours, Jitter: set.Jitter, NoticeAfterDays: set.NoticeAfterDays,
 		},
 	}, nil
+}
+
+// rulesOf puts what the settings of a data set say of the way of its values into the words of mapping.
+func rulesOf(set config.DataSet) mapping.Rules {
+	return mapping.Rules{
+		IncludeOrgUnits: set.IncludeOrgUnits, ExcludeOrgUnits: set.ExcludeOrgUnits,
+		IncludeDataElements: set.IncludeDataElements, ExcludeDataElements: set.ExcludeDataElements,
+		RenameOrgUnits: set.RenameOrgUnits, RenameDataElements: set.RenameDataElements, RenameCombos: set.RenameCombos,
+		SumDataElements: set.SumDataElements, AttributeOptionCombo: set.AttributeOptionCombo,
+		EmptyOrgUnits: map[string]mapping.EmptyPolicy{"send": mapping.SendEmpty, "reported": mapping.SendReported}[set.EmptyOrgUnits], DropZeros: set.Zeros == "drop",
+		RefusePercent: set.PercentTargets == "refuse",
+	}
+}
+
+// schemesOf says by what the CHT calls a data set and what is in it.
+func schemesOf(set config.DataSet) (schemes dhis2.IDSchemes, err error) {
+	for _, s := range []struct {
+		into *dhis2.IDScheme
+		text string
+	}{
+		{&schemes.DataSet, set.DataSetIDScheme}, {&schemes.DataElement, set.DataElementIDScheme}, {&schemes.OrgUnit, set.OrgUnitIDScheme},
+		{&schemes.CategoryOptionCombo, set.CategoryOptionComboIDScheme},
+	} {
+		if *s.into, err = dhis2.ParseIDScheme(s.text); err != nil {
+			return schemes, err
+		}
+	}
+	return schemes, nil
 }
 
 // targetRules puts what the settings of a data set say of target documents into the words of the package that adds them up.

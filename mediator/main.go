@@ -55,6 +55,7 @@ type commands struct {
 	Backup    backupCommand    `cmd:"" help:"Copy the store to a file. The service may run."`
 	Doctor    doctorCommand    `cmd:"" help:"Look at every connection, account and data set, and say what to do. Changes nothing."`
 	Metadata  metadataCommand  `cmd:"" help:"Show data sets as DHIS2 has them: data elements, org units, what is open and writable. Changes nothing."`
+	Mapping   mappingCommands  `cmd:"" help:"About which target of the CHT feeds which cell of a data set's form."`
 	Migrate   migrateCommand   `cmd:"" help:"Bring the tables of the store up to date, with an account that may. The other commands do so by themselves where they may."`
 	Config    struct {
 		Check configCheckCommand `cmd:"" help:"Check the configuration, and show every setting and where it comes from."`

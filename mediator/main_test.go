@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
+	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/sandbox"
 	"github.com/cht-dhis2/mediator/internal/sandbox/cluster"
 )
@@ -190,10 +191,18 @@ func (w *world) invent(ts *testscript.TestScript, args []string) error {
 	w.forgotten = 0
 	now := time.Now().UTC()
 	w.period = time.Date(now.Year(), now.Month()-1, 1, 0, 0, 0, 0, time.UTC).Format("200601")
+	kind, first := dhis2.PeriodType(option(args, "period-type", string(dhis2.Monthly))), "202001"
+	longer, err := dhis2.LatestClosed(kind, now)
+	if err == nil && kind != dhis2.Monthly {
+		w.period, first = longer.Last().Format("200601"), "2020Q1"[:len(longer.String())]
+	}
 	w.country = sandbox.NewCountry(sandbox.CountryConfig{
 		Seed: 11, Facilities: number(args, "facilities", 8), DataSets: number(args, "sets", 1), Elements: number(args, "elements", 6),
 		Period: w.period, Problems: slices.Contains(args, "problems"),
 	})
+	if kind != dhis2.Monthly {
+		w.lengthen(kind, longer)
+	}
 	w.cht = sandbox.NewCHT(sandbox.CHTConfig{Documents: w.country.CHT})
 	nurse := w.country.Users[0]
 	nurse.ID, nurse.Username, nurse.Name, nurse.Password, nurse.Token = "", "nurse", "A nurse", "Nurse.1234", ""
@@ -222,9 +231,28 @@ func (w *world) invent(ts *testscript.TestScript, args []string) error {
 		schedule = `, schedule: "0 3 * * *"`
 	}
 	for _, id := range w.country.DataSets {
-		fmt.Fprintf(&sets, "  - {id: %s, title: Monthly totals, first_period: \"202001\", completeness: off%s}\n", id, schedule)
+		fmt.Fprintf(&sets, "  - {id: %s, title: Monthly totals, first_period: %q, completeness: off%s}\n", id, first, schedule)
 	}
 	return w.listen(ts, sets.String())
+}
+
+// lengthen gives the data sets another period type in DHIS2. What was counted in the period's last month was counted in each one.
+func (w *world) lengthen(kind dhis2.PeriodType, period dhis2.Period) {
+	for i := range w.country.DHIS2.DataSets {
+		w.country.DHIS2.DataSets[i].PeriodType = string(kind)
+	}
+	if !kind.Supported() {
+		return
+	}
+	last := w.country.CHT.Targets
+	for month := period.First(); month.Month() != period.Last().Month(); month = month.AddDate(0, 1, 0) {
+		for _, d := range last {
+			tag := month.Format("2006-01")
+			d.ID, d.ReportingPeriod = strings.Replace(d.ID, "~"+d.ReportingPeriod+"~", "~"+tag+"~", 1), tag
+			w.country.CHT.Targets = append(w.country.CHT.Targets, d)
+		}
+	}
+	w.period = period.String()
 }
 
 // listen starts the servers and writes the configuration.
@@ -348,8 +376,10 @@ func (w *world) stored(_ *testscript.TestScript, args []string) error {
 	for _, set := range w.country.DataSets {
 		for _, v := range w.country.Right[set] {
 			key := v.OrgUnit + " " + v.DataElement
-			if value, ok := got[key]; ok && value != v.Value || !ok && v.Value != "0" {
-				return fmt.Errorf("DHIS2 holds %q for %s, the right value is %q", value, key, v.Value)
+			n, err := strconv.Atoi(v.Value)
+			right := strconv.Itoa(n * number(args, "times", 1))
+			if value, ok := got[key]; err != nil || ok && value != right || !ok && right != "0" {
+				return fmt.Errorf("DHIS2 holds %q for %s, the right value is %q", value, key, right)
 			}
 			delete(got, key)
 		}

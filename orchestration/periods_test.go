@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/cht"
@@ -18,11 +19,13 @@ import (
 	"github.com/cht-dhis2/mediator/internal/sandbox"
 )
 
+const periodValues = 10 * 6
+
 // periodBench is a bench whose data set has another period type in DHIS2. What was counted in September 2026 was counted in each of
 // the months, given as 2026-07, too.
 func periodBench(t *testing.T, kind dhis2.PeriodType, first string, months ...string) *bench {
 	t.Helper()
-	country := sandbox.NewCountry(sandbox.CountryConfig{Seed: 5, Facilities: 40, DataSets: 1, Elements: 30, Period: "202609"})
+	country := sandbox.NewCountry(sandbox.CountryConfig{Seed: 5, Facilities: 10, DataSets: 1, Elements: 6, Period: "202609"})
 	country.DHIS2.DataSets[0].PeriodType = string(kind)
 	september := country.CHT.Targets
 	country.CHT.Targets = nil
@@ -66,8 +69,8 @@ func (b *bench) holdsTimes(t *testing.T, times int, period string) {
 			t.Fatalf("DHIS2 holds %q for %v, want %s", got, v, want)
 		}
 	}
-	if len(held) != benchValues {
-		t.Errorf("DHIS2 holds %d values, want %d", len(held), benchValues)
+	if len(held) != periodValues {
+		t.Errorf("DHIS2 holds %d values, want %d", len(held), periodValues)
 	}
 }
 
@@ -105,7 +108,7 @@ func TestAQuarterOrAYearIsTheSumOfItsMonths(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			b := periodBench(t, tt.kind, tt.first, tt.months...)
 			report := b.asks(t, tt.period)
-			if report.State != ledger.Accepted || report.Counts.Accepted != benchValues {
+			if report.State != ledger.Accepted || report.Counts.Accepted != periodValues {
 				t.Fatalf("%s %s: %+v", report.State, report.Error, report.Counts)
 			}
 			want := tt.want
@@ -136,7 +139,7 @@ func TestAQuarterOrAYearIsTheSumOfItsMonths(t *testing.T) {
 					t.Errorf("told %q, want it to say %s", silent[i], month)
 				}
 			}
-			if again := b.asks(t, tt.period); again.State != ledger.Unchanged || again.Counts.Unchanged != benchValues {
+			if again := b.asks(t, tt.period); again.State != ledger.Unchanged || again.Counts.Unchanged != periodValues {
 				t.Errorf("again: %s, %+v", again.State, again.Counts)
 			}
 		})
@@ -233,7 +236,7 @@ func TestAnOrgUnitThatIsNotInAllMonthsStaysBehind(t *testing.T) {
 	unit, other := b.country.Right[b.set][0].OrgUnit, "OuElsewhere"
 	b.from(changing(b.cht, 2, func(body []byte) []byte { return bytes.ReplaceAll(body, []byte(unit), []byte(other)) }))
 	report := b.asks(t, "2026Q3")
-	if report.State != ledger.PartlyAccepted || report.Counts.Accepted != benchValues-30 || report.Counts.Quarantined != 60 {
+	if report.State != ledger.PartlyAccepted || report.Counts.Accepted != periodValues-6 || report.Counts.Quarantined != 12 {
 		t.Fatalf("%s %s: %+v", report.State, report.Error, report.Counts)
 	}
 	for _, v := range b.dhis2.Values() {
@@ -364,5 +367,119 @@ func TestARangeOfQuarters(t *testing.T) {
 	}
 	if _, err := Periods("2026Q1..202606"); err == nil {
 		t.Error("a range of two types is taken")
+	}
+}
+
+// Locks and input periods of DHIS2 are those of the quarter.
+func TestAQuarterIsLockedAndOpenedAsDHIS2Says(t *testing.T) {
+	tests := []struct {
+		name    string
+		expiry  float64
+		periods []sandbox.DHIS2InputPeriod
+		state   ledger.State
+		code    string
+	}{
+		{name: "locked ten days after its end", expiry: 10, state: ledger.Refused, code: "period_expired"},
+		{name: "not locked yet", expiry: 90, state: ledger.Accepted},
+		{name: "an input period of it", periods: []sandbox.DHIS2InputPeriod{{Period: sandbox.DHIS2Ref{ID: "2026Q3"}}}, state: ledger.Accepted},
+		{name: "an input period of another one", periods: []sandbox.DHIS2InputPeriod{{Period: sandbox.DHIS2Ref{ID: "2026Q2"}}}, state: ledger.Refused, code: "input_period"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := periodBench(t, dhis2.Quarterly, "2026Q1", "2026-07", "2026-08", "2026-09")
+			b.country.DHIS2.DataSets[0].ExpiryDays, b.country.DHIS2.DataSets[0].DataInputPeriods = tt.expiry, tt.periods
+			b.sendTo("2.42.5")
+			report := b.asks(t, "2026Q3")
+			if report.State != tt.state || tt.code != "" && !strings.Contains(strings.Join(codesOf(report), " "), tt.code) {
+				t.Errorf("%s %q, %v; want %s %s", report.State, report.Error, codesOf(report), tt.state, tt.code)
+			}
+		})
+	}
+}
+
+// sendTo lets the bench send to a new DHIS2, which has the country's metadata as they are now.
+func (b *bench) sendTo(version string) {
+	b.dhis2 = sandbox.NewDHIS2(sandbox.DHIS2Config{
+		Version: version, Metadata: b.country.DHIS2, Users: b.country.Users, Now: func() time.Time { return time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC) },
+	})
+	token := func(r *http.Request) { r.Header.Set("Authorization", "ApiToken "+b.country.DHIS2Token) }
+	b.Destinations["national"] = Destination{Name: "national", Client: dhis2.New(&url.URL{Scheme: "http", Host: "stand-in.test"}, inMemory{b.dhis2, token, 50 * time.Second}, 1)}
+}
+
+func TestADistrictJoinsWithAQuarter(t *testing.T) {
+	for from, sent := range map[string]int{"2026Q3": periodValues, "2026Q4": 0} {
+		b := periodBench(t, dhis2.Quarterly, "2026Q1", "2026-07", "2026-08", "2026-09")
+		b.DataSets[0].Compare.LiveFrom = []LiveFrom{{OrgUnit: b.country.DHIS2.OrganisationUnits[0].ID, Period: periodOf(t, from)}}
+		report := b.asks(t, "2026Q3")
+		if c := report.Counts; c.Accepted != sent || c.Dropped != periodValues-sent || c.Fetched != periodValues {
+			t.Errorf("from %s: %s %s, %+v", from, report.State, report.Error, c)
+		}
+	}
+}
+
+// What a rule leaves out is counted once for a cell, not once for each of its months.
+func TestACellOfAQuarterCountsOnce(t *testing.T) {
+	b := periodBench(t, dhis2.Quarterly, "2026Q1", "2026-07", "2026-08", "2026-09")
+	b.DataSets[0].Rules.ExcludeOrgUnits = []string{b.country.Right[b.set][0].OrgUnit}
+	report := b.asks(t, "2026Q3")
+	if c := report.Counts; c.Fetched != periodValues || c.Dropped != 6 || c.Accepted != periodValues-6 {
+		t.Errorf("%s %s: %+v", report.State, report.Error, c)
+	}
+	for _, r := range report.Rules {
+		if r.Rule == "exclude_org_units" && r.Values != 6 {
+			t.Errorf("the rule has touched %d values", r.Values)
+		}
+	}
+}
+
+func TestAQuarterMayTakeAsLongAsItsMonths(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := periodBench(t, dhis2.Quarterly, "2026Q1", "2026-07", "2026-08", "2026-09")
+		from := b.Sources["county"]
+		from.Limit = time.Minute
+		b.Sources["county"] = from
+		b.cht.Fail(sandbox.Fault{Kind: sandbox.Latency, Path: "/api/v2/export", Delay: 50 * time.Second})
+		if report := b.asks(t, "2026Q3"); report.State != ledger.Accepted {
+			t.Errorf("%s %s", report.State, report.Error)
+		}
+	})
+}
+
+// What is held of a quarter waits for a person as long as the quarter is read again.
+func TestAQuarterIsWaitedForUntilItsOwnWindowEnds(t *testing.T) {
+	b := periodBench(t, dhis2.Quarterly, "2026Q1")
+	b.DataSets[0].Operation.RereadDays = 60
+	for period, want := range map[string]string{"2026Q3": "2026-11-30", "2026": "2027-03-02", "202609": "2026-11-30"} {
+		sub := ledger.Submission{Request: ledger.Request{Key: ledger.Key{DataSet: b.set, Period: periodOf(t, period)}}}
+		if got := b.windowEnd(sub).Format(time.DateOnly); got != want {
+			t.Errorf("%s: got %s, want %s", period, got, want)
+		}
+	}
+}
+
+func TestAMonthIsNoMeasureOfAQuarter(t *testing.T) {
+	b := periodBench(t, dhis2.Monthly, "202601", "2026-09")
+	if report := b.asks(t, "202609"); report.State != ledger.Accepted {
+		t.Fatal(report.State, report.Error)
+	}
+	for period, want := range map[string]bool{"202609": true, "202612": true, "2026Q3": false, "2026Q4": false, "2026": false, "2027": false} {
+		key := ledger.Key{DHIS2: "national", DataSet: b.set, CHT: "county", Period: periodOf(t, period)}
+		if _, _, found, err := b.Ledger.Before(t.Context(), key); err != nil || found != want {
+			t.Errorf("%s: found %t, want %t (%v)", period, found, want, err)
+		}
+	}
+}
+
+func TestAQuarterOfWhichNothingWasAcceptedIsToldAsOne(t *testing.T) {
+	n := newNewsroom(t)
+	set := &n.DataSets[0]
+	set.FirstPeriod = periodOf(t, "2026Q2")
+	set.Operation = Operation{Enabled: true, Schedule: "0 3 * * *", NoticeAfterDays: 15}
+	n.at = time.Date(2026, 10, 15, 9, 0, 0, 0, time.UTC)
+	n.want(t, "before its day", n.look(t), "Nothing of MCH monthly 2026Q2 from CHT county was accepted")
+	n.at = time.Date(2026, 10, 16, 9, 0, 0, 0, time.UTC)
+	n.want(t, "on its day", n.lookFor(t, 61*time.Minute), "Nothing of MCH monthly 2026Q3 from CHT county was accepted")
+	if text := n.read[len(n.read)-1].Text; !strings.Contains(text, "The quarter has been over for 15 days") || !strings.Contains(text, "--period 2026Q3") {
+		t.Errorf("the text is\n%s", text)
 	}
 }

@@ -299,7 +299,7 @@ func Periods(text string) ([]string, error) {
 		err = fmt.Errorf("%s does not come after %s", to, from)
 	}
 	if err != nil {
-		return nil, &UsageError{What: fmt.Sprintf("period %q: %v", text, err), Remedy: "give the first and the last one, such as 202601..202606"}
+		return nil, &UsageError{What: fmt.Sprintf("period %q: %v", text, err), Remedy: "give the first and the last month, such as 202601..202606, or quarter, such as 2026Q1..2026Q4"}
 	}
 	var periods []string
 	for p := last; !p.Before(first); p = p.Previous() {

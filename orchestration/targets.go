@@ -561,16 +561,17 @@ func (r *targetReading) give(sum *target.Sum, rules *mapping.Mapping, g *gatheri
 	}
 	found := sum.Findings()
 	g.found = r.issues(&found)
-	for _, cell := range found.TooLarge.List {
+	err = sum.TooLarge(func(cell target.Cell) error {
 		// It stays behind under its own name, as a number that nobody can read exactly.
 		v := cht.Value{
-			Index: values, OrgUnit: textOf(cell.OrgUnit), DataElement: textOf(cell.Item.DataElement), CategoryOptionCombo: textOf(cell.Item.CategoryOptionCombo),
-			AttributeOptionCombo: textOf(cell.Item.AttributeOptionCombo), Value: cht.Field{Kind: cht.Number, Text: "9007199254740993"},
+			Index: values, OrgUnit: idField(cell.OrgUnit), DataElement: idField(cell.Item.DataElement), CategoryOptionCombo: idField(cell.Item.CategoryOptionCombo),
+			AttributeOptionCombo: idField(cell.Item.AttributeOptionCombo), Value: cht.Field{Kind: cht.Number, Text: "9007199254740993"},
 		}
 		values++
-		if err := g.take(&v, rules); err != nil {
-			return err
-		}
+		return g.take(&v, rules)
+	})
+	if err != nil {
+		return err
 	}
 	if values == 0 {
 		return r.nothing(&found)
@@ -578,8 +579,8 @@ func (r *targetReading) give(sum *target.Sum, rules *mapping.Mapping, g *gatheri
 	return nil
 }
 
-// textOf is an id as it stands in an export.
-func textOf(id string) cht.Field {
+// idField is an id as it stands in an export.
+func idField(id string) cht.Field {
 	if id == "" {
 		return cht.Field{}
 	}

@@ -13,7 +13,8 @@ may() {
   case $1 in
     mediator) echo "$packages" ;;
     handlers) echo "orchestration internal/ledger internal/openhim $leaves" ;;
-    orchestration) echo "internal/cht internal/dhis2 internal/openhim internal/mapping internal/target internal/validation internal/ledger internal/notice $leaves" ;;
+    orchestration) echo "internal/cht internal/dhis2 internal/openhim internal/mapping internal/target internal/form internal/validation internal/ledger internal/notice $leaves" ;;
+    internal/form) echo "internal/cht internal/dhis2 internal/mapping internal/target internal/validation $leaves" ;;
     internal/validation) echo "internal/mapping internal/dhis2 $leaves" ;;
     internal/target) echo "internal/cht $leaves" ;;
     internal/mapping) echo "internal/cht internal/dhis2 $leaves" ;;
@@ -21,7 +22,7 @@ may() {
     config | internal/cht | internal/dhis2 | internal/openhim | internal/notice | internal/transport) echo "$leaves" ;;
   esac
 }
-packages="mediator config handlers orchestration internal/cht internal/dhis2 internal/openhim internal/mapping internal/target internal/validation
+packages="mediator config handlers orchestration internal/cht internal/dhis2 internal/openhim internal/mapping internal/target internal/form internal/validation
   internal/ledger internal/notice internal/transport internal/exchange internal/issue internal/sandbox internal/newcomer"
 
 # The home of each library.

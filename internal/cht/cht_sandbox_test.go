@@ -236,7 +236,7 @@ func TestTheDocumentsOfAMonthAreReadFromACHT(t *testing.T) {
 		t.Errorf("got states %v", states)
 	}
 	places := 0
-	if err := client.Places(t.Context(), func(c *Contact) error { places++; return nil }); err != nil || places == 0 {
+	if err := client.Places(t.Context(), func(*Contact) error { places++; return nil }); err != nil || places == 0 {
 		t.Errorf("got %d places, %v", places, err)
 	}
 	workers := 0

@@ -92,7 +92,10 @@ func (c *Client) Places(ctx context.Context, yield func(*Contact) error) error {
 	defer c.release()
 	for breaks := 1; ; breaks++ {
 		err := c.answer(ctx, &r.reading, http.MethodGet, "/medic/_design/medic-admin/_view/contacts_by_dhis_orgunit?include_docs=true", nil)
-		if err == nil || !c.goOn(ctx, breaks, err) {
+		if err == nil {
+			return nil
+		}
+		if err = c.pause(ctx, breaks, err); err != nil {
 			return err
 		}
 	}

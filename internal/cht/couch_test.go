@@ -104,6 +104,13 @@ func (c *couch) rows(request *http.Request, body string) string {
 				rows = append(rows, fmt.Sprintf(`{"id":%q,"key":%s,"value":"false false 3 name","doc":%s}`, id, key, c.docs[id]))
 			}
 		}
+	case strings.HasSuffix(request.URL.Path, "/contacts_by_dhis_orgunit"):
+		for _, id := range slices.Sorted(maps.Keys(c.docs)) {
+			var doc struct{ DHIS OrgUnit }
+			if json.Unmarshal([]byte(c.docs[id]), &doc) == nil && doc.DHIS.ID != "" {
+				rows = append(rows, fmt.Sprintf(`{"id":%q,"key":%q,"value":null,"doc":%s}`, id, doc.DHIS.ID, c.docs[id]))
+			}
+		}
 	default:
 		c.t.Errorf("asked for %s", request.URL.Path)
 	}

@@ -103,7 +103,12 @@ type targetReader struct {
 		kind, period string
 		noTargets    string
 	}
+	// usual are the targets of the documents before by their places, as most documents have the same ones in the same order.
+	usual []usualTarget
 }
+
+// usualTarget is a target as it was written: beginning is all up to the number of pass.
+type usualTarget struct{ beginning, id string }
 
 const noTargetList = "it has no list of targets"
 
@@ -137,42 +142,78 @@ func (r *targetReader) document(s *scan) {
 
 // targets reads the list of targets, and says why it cannot.
 func (r *targetReader) targets(s *scan) (why string) {
-	last := r.found.now.Targets[:cap(r.found.now.Targets)] // of the document before: mostly the same ids in the same order
-	targets := last[:0]
+	targets := r.found.now.Targets[:0]
 	r.found.now.Targets = targets
 	if !s.enter('[') {
 		return noTargetList
 	}
 	for s.more(']') {
+		n := len(targets)
+		if one, ok := r.again(s, n); ok {
+			targets = append(targets, one)
+			continue
+		}
 		if !s.enter('{') {
 			why = "one of its targets is no object"
 			continue
 		}
-		var id []byte
-		one := TargetCount{Pass: Unread, Total: Unread}
-		for s.more('}') {
-			switch string(s.name()) {
-			case "id":
-				id = s.textOr()
-			case "value":
-				one.Pass, one.Total = counts(s)
-			default:
-				s.skip()
-			}
-		}
-		if len(id) == 0 {
+		one, beginning := r.target(s)
+		if one.ID == "" {
 			why = "one of its targets has no id"
 			continue
 		}
-		if n := len(targets); n < len(last) && last[n].ID == string(id) {
-			one.ID = last[n].ID
-		} else {
-			one.ID = r.keep(id)
-		}
 		targets = append(targets, one)
+		r.expect(n, beginning, one.ID)
 	}
 	r.found.now.Targets = targets
 	return why
+}
+
+// again reads a target that is written as the one at this place was in the document before.
+func (r *targetReader) again(s *scan, n int) (one TargetCount, ok bool) {
+	if n >= len(r.usual) {
+		return one, false
+	}
+	one.ID = r.usual[n].id
+	one.Pass, one.Total, ok = s.usual(r.usual[n].beginning)
+	return one, ok
+}
+
+// target reads one target. The beginning is there where it is written in the usual order.
+func (r *targetReader) target(s *scan) (one TargetCount, beginning []byte) {
+	one = TargetCount{Pass: Unread, Total: Unread}
+	start := s.i
+	for s.more('}') {
+		switch string(s.name()) {
+		case "id":
+			one.ID, beginning = r.keep(s.textOr()), nil
+		case "value":
+			at := s.i
+			one.Pass, one.Total = counts(s)
+			if pass := []byte(`{"pass":`); one.ID != "" && bytes.HasPrefix(s.b[at:], pass) {
+				beginning = s.b[start : at+len(pass)]
+			}
+		default:
+			s.skip()
+		}
+	}
+	return one, beginning
+}
+
+// maxUsual is how many targets are remembered, maxBeginning how much of each.
+const maxUsual, maxBeginning = 1000, 200
+
+// expect remembers how the target at a place was written; an empty beginning is none that a target has.
+func (r *targetReader) expect(n int, beginning []byte, id string) {
+	usual := usualTarget{id: id}
+	if len(beginning) <= maxBeginning {
+		usual.beginning = r.keep(beginning)
+	}
+	if n < len(r.usual) {
+		r.usual[n] = usual
+	} else if n < maxUsual {
+		r.usual = append(r.usual, usual)
+	}
 }
 
 // counts reads the value of a target.

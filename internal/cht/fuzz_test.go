@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // FuzzAnAnswerWithRowsIsReadOrRefused holds that no answer makes a reading panic, and that an answer is read only where it is valid and
@@ -108,4 +110,30 @@ func wholeAsJSON(raw []byte) int64 {
 		return Unread
 	}
 	return int64(*f)
+}
+
+// FuzzADocumentIsReadTheSameAfterAnyOther holds that what is remembered of one document changes nothing in how the next is read.
+func FuzzADocumentIsReadTheSameAfterAnyOther(f *testing.F) {
+	const usual = `{"type":"target","targets":[{"id":"a","value":{"pass":1,"total":2}},{"id":"b","value":{"pass":3,"total":4,"percent":75}}]}`
+	f.Add(usual, usual)
+	f.Add(usual, `{"targets":[{"id":"a","value":{"pass":1,"total":2},"id":"c"},{"id":"b","value":{"pass":3,"total":4.5}},{}]}`)
+	f.Add(`{"targets":[{"id":"a","value":{"pass":1},"id":"b"}]}`, usual)
+	f.Add(`{"targets":[{"value":{"pass":1},"id":"a"},{"id":"","value":{"pass":1}},7,{"id":"a","value":{"pass":1,"total":1},"value":2}]}`, usual)
+	f.Add(`{"targets":[{"id":"a\",\"value\":{\"pass\":","value":{"pass":1,"total":1}}]}`, `{"targets":[{"id":"a","value":{"pass":","value":{"pass":1,"total":1}}}]}`)
+	f.Fuzz(func(t *testing.T, before, text string) {
+		allow := jsontext.AllowDuplicateNames(true)
+		if !jsontext.Value(before).IsValid(allow) || !jsontext.Value(text).IsValid(allow) {
+			return
+		}
+		reader := func() *targetReader {
+			return &targetReader{reading: reading{decoder: &decoder{texts: map[string]string{}}}}
+		}
+		after, fresh := reader(), reader()
+		after.document(&scan{b: []byte(before)})
+		after.document(&scan{b: []byte(text)})
+		fresh.document(&scan{b: []byte(text)})
+		if diff := cmp.Diff(fresh.found.now, after.found.now, cmpopts.EquateEmpty()); diff != "" || after.found.noTargets != fresh.found.noTargets {
+			t.Errorf("after another document (-fresh +after):\n%s", diff)
+		}
+	})
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/cht-dhis2/mediator/internal/exchange"
 )
 
 // OrgUnit is a DHIS2 org unit that a place of the CHT carries. Without a data set it is valid for all of them.
@@ -21,7 +23,8 @@ func (o OrgUnit) For(dataSet string) bool { return o.DataSet == "" || o.DataSet 
 // medic-admin/contacts_by_dhis_orgunit, CHT 3.9 and later).
 func (c *Client) OrgUnits(ctx context.Context, yield func(OrgUnit)) error {
 	const doing = "read the org units of the CHT's places"
-	request, err := c.request(ctx, "/medic/_design/medic-admin/_view/contacts_by_dhis_orgunit?include_docs=true")
+	// A place may be a person, and all of it comes along.
+	request, err := c.request(exchange.Private(ctx), "/medic/_design/medic-admin/_view/contacts_by_dhis_orgunit?include_docs=true")
 	if err != nil {
 		return err
 	}

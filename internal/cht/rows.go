@@ -78,7 +78,8 @@ func (c *Client) pages(ctx context.Context, r *reading, address func(last string
 			return nil
 		}
 		if err != nil {
-			if breaks++; !c.goOn(ctx, breaks, err) {
+			breaks++
+			if err = c.pause(ctx, breaks, err); err != nil {
 				return err
 			}
 		}
@@ -109,7 +110,8 @@ func (c *Client) keys(ctx context.Context, r *reading, path string, ids []string
 			return r.unusable(&unexpectedError{what: "the answer has fewer rows than ids were asked for"})
 		}
 		if err != nil {
-			if breaks++; !c.goOn(ctx, breaks, err) {
+			breaks++
+			if err = c.pause(ctx, breaks, err); err != nil {
 				return err
 			}
 		}
@@ -135,18 +137,18 @@ type brokenOff struct{ err error }
 func (e *brokenOff) Error() string { return e.err.Error() }
 func (e *brokenOff) Unwrap() error { return e.err }
 
-// goOn waits, and says whether a reading goes on where its answer broke off.
-func (c *Client) goOn(ctx context.Context, breaks int, err error) bool {
+// pause waits where an answer broke off, so that the reading may go on; otherwise it gives the error with which it ends.
+func (c *Client) pause(ctx context.Context, breaks int, err error) error {
 	if !errors.As(err, new(*brokenOff)) || breaks > c.breaks {
-		return false
+		return err
 	}
 	wait := time.NewTimer(shortWait << (breaks - 1))
 	defer wait.Stop()
 	select {
 	case <-wait.C:
-		return true
+		return nil
 	case <-ctx.Done():
-		return false
+		return fmt.Errorf("wait to read on: %w", ctx.Err())
 	}
 }
 
@@ -200,6 +202,8 @@ func documentError(err error, response *http.Response, said []byte) error {
 	switch {
 	case e.Status >= 300 && e.Status < 400:
 		e.What += ", a redirect to another page"
+	case e.Status == http.StatusForbidden:
+		e.Remedy += ", and one that is among the roles of the CHT's settings"
 	case e.Status == http.StatusBadRequest:
 		e.Kind, e.Remedy = Unusable, "this is no answer of a CHT's database: check the address and what stands before the CHT"
 	case e.Status == http.StatusNotFound:

@@ -154,6 +154,39 @@ func (s *scan) count() int64 {
 	return n
 }
 
+// usual reads a target that begins with these bytes, up to the number of pass, and goes on as usual; on any other it stays where it is.
+// As the same bytes have the same meaning, it sees what a full look would.
+func (s *scan) usual(beginning string) (pass, total int64, ok bool) {
+	start := s.i
+	if s.passes(beginning) && s.digits(&pass) && s.passes(`,"total":`) && s.digits(&total) {
+		var percent int64
+		if s.passes("}}") || s.passes(`,"percent":`) && s.digits(&percent) && s.passes("}}") {
+			return pass, total, true
+		}
+	}
+	s.i = start
+	return 0, 0, false
+}
+
+// passes steps over the text where it stands next.
+func (s *scan) passes(text string) bool {
+	end := s.i + len(text)
+	if text == "" || end > len(s.b) || string(s.b[s.i:end]) != text {
+		return false
+	}
+	s.i = end
+	return true
+}
+
+// digits reads a number of up to 15 digits, and nothing else.
+func (s *scan) digits(n *int64) bool {
+	start := s.i
+	for ; s.b[s.i] >= '0' && s.b[s.i] <= '9'; s.i++ {
+		*n = 10**n + int64(s.b[s.i]-'0')
+	}
+	return s.i > start && s.i-start <= 15 && (s.b[s.i] == ',' || s.b[s.i] == '}')
+}
+
 // wholeOf reads a number with a point or an exponent, which may be whole all the same, such as 3.0.
 func wholeOf(digits string) int64 {
 	f, err := strconv.ParseFloat(digits, 64)

@@ -34,15 +34,15 @@ func addressOf(request *http.Request) string {
 }
 
 // withoutContent is what is kept of a body that names people: how long it was.
-func withoutContent(b Body) Body {
-	if b.Length == 0 {
+func withoutContent(length int, whole bool) Body {
+	if length == 0 {
 		return Body{}
 	}
 	read := ""
-	if b.SHA256 == "" {
+	if !whole {
 		read = " were read, and not the rest"
 	}
-	return Body{Text: fmt.Sprintf("[not kept, as it is personal: %d bytes%s]", b.Length, read), Length: b.Length}
+	return Body{Text: fmt.Sprintf("[not kept, as it is personal: %d bytes%s]", length, read), Length: length}
 }
 
 // harmless are the headers of an answer that do not depend on what was asked for.

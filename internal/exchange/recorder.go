@@ -154,7 +154,10 @@ func (r *Recorder) Begin(request *http.Request) *Try {
 		Address:    strings.ToValidUTF8(addressOf(request), "\uFFFD"),
 		SentHeader: Header(request.Header),
 	}}
-	t.kept.Sent = t.keep(r.sent(request))
+	t.kept.Sent = r.sent(request)
+	if t.private {
+		t.kept.Sent = withoutContent(t.kept.Sent.Length, t.kept.Sent.SHA256 != "")
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	t.began = time.Now()
@@ -210,14 +213,15 @@ func (t *Try) Answered(status int, header http.Header) {
 	if t == nil {
 		return
 	}
+	received := NewWriter(t.limit)
 	if t.private {
-		header = harmlessHeader(header)
+		header, received = harmlessHeader(header), &Writer{}
 	}
 	kept := Header(header)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.kept.Status, t.kept.ReceivedHeader = status, kept
-	t.received = NewWriter(t.limit)
+	t.received = received
 }
 
 // Write records a part of the answer's body, unpacked, and never fails.
@@ -247,12 +251,8 @@ func (t *Try) End(err error) {
 	}
 	t.ended, t.kept.Took = true, time.Since(t.began)
 	whole := err == io.EOF //nolint:errorlint // as io.Reader says: an error around it is a body that broke off
-	switch {
-	case t.received == nil:
-	case whole:
-		t.kept.Received = t.keep(t.received.Body())
-	default:
-		t.kept.Received = t.keep(t.received.part())
+	if t.received != nil {
+		t.kept.Received = t.body(whole)
 	}
 	t.received = nil
 	if err != nil && !whole {
@@ -260,12 +260,15 @@ func (t *Try) End(err error) {
 	}
 }
 
-// keep gives what may be kept of a body.
-func (t *Try) keep(b Body) Body {
-	if t.private {
-		return withoutContent(b)
+// body is what is kept of the answer, whole or what was read of it.
+func (t *Try) body(whole bool) Body {
+	switch {
+	case t.private:
+		return withoutContent(t.received.length, whole)
+	case whole:
+		return t.received.Body()
 	}
-	return b
+	return t.received.part()
 }
 
 // exchange is the try as it stands. The headers are shared, and not changed any more.
@@ -278,7 +281,7 @@ func (t *Try) exchange() Exchange {
 	}
 	e.Took, e.Error = time.Since(t.began), "not finished yet"
 	if t.received != nil {
-		e.Received = t.keep(t.received.part())
+		e.Received = t.body(false)
 	}
 	return e
 }

@@ -13,7 +13,7 @@ import (
 
 // Issue tells why a faulty cell stays behind.
 func (c *Cell) Issue() issue.Issue {
-	text, remedy := c.Fault.words()
+	text, remedy := c.Fault.Words()
 	where, verb := fmt.Sprintf("value %d of the export", c.Index), "is"
 	if c.Month != "" {
 		where += " of " + c.Month
@@ -35,8 +35,8 @@ func (c *Cell) Issue() issue.Issue {
 	}
 }
 
-// words say what a fault is and what a person can do about it.
-func (f Fault) words() (text, remedy string) {
+// Words say what a fault is and what a person can do about it.
+func (f Fault) Words() (text, remedy string) {
 	const document = "one of the target documents behind it is malformed: find it in the CHT by org unit and month, and correct or delete it"
 	switch f {
 	case NullValue:

@@ -34,7 +34,8 @@ type Findings struct {
 	Nested Nestings
 	// Missing tells for each item how many owners that count have no document with its target, in all months together.
 	Missing []int
-	// TooLarge are cells that are not given as their sum is beyond 2^53, NoDenominator those of percents without one.
+	// TooLarge are cells that are not given as their sum is beyond 2^53 (Sum.TooLarge gives all of them), NoDenominator those of
+	// percents without one.
 	TooLarge, NoDenominator Cells
 
 	// ExpectedOwners is how many owners were expected at all, ExpectedNowhere those of them that count for no org unit.

@@ -326,6 +326,32 @@ func TestMisuseGivesNoFigures(t *testing.T) {
 	}
 }
 
+// TestEachCellThatIsTooLargeIsGiven, where lists would end, so that each can be set aside under its own name.
+func TestEachCellThatIsTooLargeIsGiven(t *testing.T) {
+	t.Parallel()
+	h := target.NewHierarchy()
+	const units = issue.ListLimit + 5
+	p := target.Place{ID: key.Of("place")}
+	for n := range units {
+		p.OrgUnits = append(p.OrgUnits, target.OrgUnit{ID: fmt.Sprintf("Ou%05d", n)})
+	}
+	h.AddPlace(p)
+	add(h, "asha", "chw", "place")
+	s := target.NewSum(h, target.Rules{Items: oneItem}, "Ds", names)
+	s.Add(key.Of("asha"), []target.Document{doc("1", 1, total(births, 1<<60))})
+	var got []string
+	err := s.TooLarge(func(c target.Cell) error {
+		got = append(got, c.OrgUnit)
+		return nil
+	})
+	if err != nil || len(got) != units || !slices.IsSorted(got) || len(figures(t, s)) != 0 {
+		t.Errorf("%d cells, %v", len(got), err)
+	}
+	if f := s.Findings(); f.TooLarge.Total != units || len(f.TooLarge.List) != issue.ListLimit {
+		t.Errorf("%d of %d listed", len(f.TooLarge.List), f.TooLarge.Total)
+	}
+}
+
 func TestYieldEndsTheReading(t *testing.T) {
 	t.Parallel()
 	stop := errors.New("enough")

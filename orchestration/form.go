@@ -1,0 +1,27 @@
+package orchestration
+
+import (
+	"context"
+
+	"github.com/cht-dhis2/mediator/internal/form"
+)
+
+// FormFacts reads both sides of the mapping of a data set and one of its sources.
+func (s *Submitter) FormFacts(ctx context.Context, dataSet, source string) (form.Facts, DataSet, error) {
+	who, err := s.parties(dataSet, source)
+	if err != nil {
+		return form.Facts{}, DataSet{}, err
+	}
+	settings, err := who.from.Client.Settings(ctx)
+	if err == nil {
+		err = settings.Check(dataSet)
+	}
+	if err != nil {
+		return form.Facts{}, DataSet{}, err
+	}
+	found, err := s.ReadDataSet(ctx, who.set)
+	if err != nil {
+		return form.Facts{}, DataSet{}, err
+	}
+	return form.Facts{DataSet: dataSet, Settings: settings, Set: found, Rules: who.set.Rules, FromTargets: who.set.FromTargets, Items: who.set.Targets.Items}, who.set, nil
+}
