@@ -1,6 +1,7 @@
 package orchestration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 // readExport reads the CHT's export into g: that of a month, or those of all months of a quarter or a year one after the other,
 // the cells of which add up.
 func (s *Submitter) readExport(ctx context.Context, p *Plan, rules *mapping.Mapping, g *gathering) error {
+	// The answer always has completeDate, the day of the request: it says nothing of completeness and is not sent.
+	g.extras["completeDate"] = 1
 	months, done := monthsOf(p.period), 0
 	if len(months) > 1 {
 		names := make([]string, len(months))
@@ -46,16 +49,18 @@ func (g *gathering) begin(month cht.Month, again bool) {
 }
 
 // checkTags refuses a CHT that counts in months of the Nepali calendar although its settings do not say so, as after they were
-// changed: nothing is found in any month of ours then. That it cannot be asked is no reason to refuse what it gave.
-func (g *gathering) checkTags(ctx context.Context, from Source) error {
-	if g.hasFigures {
-		return nil
-	}
-	err := from.Client.CheckTags(ctx) // no evidence is kept of it, as ids of documents name people
-	if refused := (*cht.Error)(nil); errors.As(err, &refused) && refused.Kind == cht.Refused {
+// changed: nothing is found in any month of ours then. It gives the error with which reading ended, where that is something else
+// than that nothing was found, or the CHT cannot be asked.
+func (g *gathering) checkTags(ctx context.Context, from Source, err error) error {
+	var e *cht.Error
+	if g.hasFigures || err != nil && (!errors.As(err, &e) || e.Kind != cht.Unusable || e.Temporary) {
 		return err
 	}
-	return ctx.Err()
+	tags := from.Client.CheckTags(ctx) // no evidence is kept of it, as ids of documents name people
+	if errors.As(tags, &e) && e.Kind == cht.Refused {
+		return tags
+	}
+	return cmp.Or(err, ctx.Err())
 }
 
 // silence names the months of a period in which everything is zero, beside others in which something is not: most likely nobody
@@ -68,7 +73,7 @@ func (g *gathering) silence(p *Plan) []issue.Issue {
 	for _, month := range g.silent {
 		found = append(found, issue.Issue{
 			Code: "month_without_figures", Severity: issue.Note, Count: 1,
-			Text:   fmt.Sprintf("in %s every figure is zero, so that %s is the sum of its other months only", month, p.period),
+			Text:   fmt.Sprintf("of %s there is no figure but zero, so that %s is the sum of its other months only", month, p.period),
 			Remedy: "check that phones have synced for that month, and look at its targets in the CHT; nothing is wrong where the programme began later",
 		})
 	}

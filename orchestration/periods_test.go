@@ -96,7 +96,11 @@ func TestAQuarterOrAYearIsTheSumOfItsMonths(t *testing.T) {
 		months        []string
 		want          string
 		silent        []string
+		fromTargets   bool
 	}{
+		{name: "a quarter, from target documents", fromTargets: true, kind: dhis2.Quarterly, first: "2026Q1", period: "2026Q3", months: []string{"2026-06", "2026-07", "2026-08", "2026-09", "2026-10"}},
+		{name: "a year, from target documents", fromTargets: true, kind: dhis2.Yearly, first: "2025", period: "2025", months: append(yearOf(2025), "2024-12", "2026-01")},
+		{name: "a quarter in a month of which there is no target document", fromTargets: true, kind: dhis2.Quarterly, first: "2026Q1", period: "2026Q3", months: []string{"2026-07", "2026-09"}, silent: []string{"202608"}},
 		{name: "a quarter", kind: dhis2.Quarterly, first: "2026Q1", period: "2026Q3", months: []string{"2026-06", "2026-07", "2026-08", "2026-09", "2026-10"}},
 		{name: "the quarter that closed last", kind: dhis2.Quarterly, first: "2026Q1", period: LatestClosed, want: "2026Q3", months: []string{"2026-07", "2026-08", "2026-09", "2026-10"}},
 		{name: "a year", kind: dhis2.Yearly, first: "2025", period: "2025", months: append(yearOf(2025), "2024-12", "2026-01")},
@@ -107,6 +111,7 @@ func TestAQuarterOrAYearIsTheSumOfItsMonths(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			b := periodBench(t, tt.kind, tt.first, tt.months...)
+			b.DataSets[0].FromTargets = tt.fromTargets
 			report := b.asks(t, tt.period)
 			if report.State != ledger.Accepted || report.Counts.Accepted != periodValues {
 				t.Fatalf("%s %s: %+v", report.State, report.Error, report.Counts)
@@ -135,7 +140,7 @@ func TestAQuarterOrAYearIsTheSumOfItsMonths(t *testing.T) {
 				t.Fatalf("told of %q, want %q", silent, tt.silent)
 			}
 			for i, month := range tt.silent {
-				if !strings.Contains(silent[i], "in "+month) {
+				if !strings.Contains(silent[i], "of "+month) {
 					t.Errorf("told %q, want it to say %s", silent[i], month)
 				}
 			}
@@ -278,19 +283,45 @@ func TestAMonthThatCannotBeReadLetsNothingOfTheQuarterGo(t *testing.T) {
 	}
 }
 
-func TestMonthsOfTheNepaliCalendarAreRefused(t *testing.T) {
-	t.Run("by the documents alone", func(t *testing.T) {
-		b := periodBench(t, dhis2.Monthly, "202601", "2083-05")
-		report := b.asks(t, "202609")
-		if report.State == ledger.Accepted || report.Reason != Configuration || !strings.Contains(report.Error, "2083-05") || !strings.Contains(report.Error, "Nepali") {
-			t.Errorf("%s %s: %s", report.State, report.Reason, report.Error)
+// nepali lets a CHT say that it counts in Nepali months.
+func nepali(server http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/api/v1/settings" {
+			server.ServeHTTP(w, r)
+			return
 		}
-		for _, contact := range b.country.CHT.Targets[:5] {
-			if strings.Contains(report.Error, contact.Owner) || strings.Contains(report.Error, strings.TrimPrefix(contact.User, "org.couchdb.user:")) {
-				t.Errorf("it names a worker: %s", report.Error)
-			}
-		}
+		answer := httptest.NewRecorder()
+		server.ServeHTTP(answer, r)
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
+		_, _ = w.Write(bytes.Replace(answer.Body.Bytes(), []byte(`{`), []byte(`{"uhc":{"visit_count":{"use_bikram_sambat_months":true}},`), 1))
 	})
+}
+
+func TestMonthsOfTheNepaliCalendarAreRefused(t *testing.T) {
+	for name, fromTargets := range map[string]bool{"by the documents alone": false, "by the documents alone, where they are the source": true} {
+		t.Run(name, func(t *testing.T) {
+			b := periodBench(t, dhis2.Monthly, "202601", "2083-05")
+			b.DataSets[0].FromTargets = fromTargets
+			report := b.asks(t, "202609")
+			if report.State == ledger.Accepted || report.Reason != Configuration || !strings.Contains(report.Error, "2083-05") || !strings.Contains(report.Error, "Nepali") {
+				t.Errorf("%s %s: %s", report.State, report.Reason, report.Error)
+			}
+			for _, contact := range b.country.CHT.Targets[:5] {
+				if strings.Contains(report.Error, contact.Owner) || strings.Contains(report.Error, strings.TrimPrefix(contact.User, "org.couchdb.user:")) {
+					t.Errorf("it names a worker: %s", report.Error)
+				}
+			}
+		})
+		t.Run("by the settings", func(t *testing.T) {
+			b := periodBench(t, dhis2.Monthly, "202601", "2026-09")
+			b.DataSets[0].FromTargets = fromTargets
+			b.from(nepali(b.cht))
+			report := b.asks(t, "202609")
+			if report.State == ledger.Accepted || report.Reason != Configuration || !strings.Contains(report.Error, "Nepali") || len(b.dhis2.Values()) != 0 {
+				t.Errorf("%s %s: %s", report.State, report.Reason, report.Error)
+			}
+		})
+	}
 	t.Run("not where nobody reported", func(t *testing.T) {
 		b := periodBench(t, dhis2.Monthly, "202601", "2026-10")
 		if report := b.asks(t, "202609"); report.State != ledger.Unchanged && report.State != ledger.Accepted || !slices.Contains(codesOf(report), "nothing_reported") {
