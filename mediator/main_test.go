@@ -72,7 +72,7 @@ func database(t testing.TB, of *cluster.Cluster) string {
 //	fault cht|dhis2 KIND [key=value…]         a fault of package sandbox
 //	heal                                      no fault any more
 //	lock, close-unit ID [DATE]                locks the period, closes an org unit in DHIS2, long ago or at a date
-//	stored N [right]                          how many values DHIS2 holds, and that they are the country's right answer
+//	stored N | right [times=N]                how many values DHIS2 holds, or that they are the right answer, so many times
 //	imports N [most=N]                        how many imports reached DHIS2, and the largest number of values in one
 //	forget-imports                            begins the count of imports anew
 //	repeated                                  the first two imports were the same, byte for byte

@@ -197,6 +197,10 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 		return err
 	}
 	defer gathered.spool.close()
+	if err := s.cover(ctx, p, rules, live); err != nil {
+		return err
+	}
+	p.isPastMinimum = s.isPastMinimum(p, lastDay(settings, p.period))
 	p.tally.addIssues(gathered.found)
 	p.tally.addIssues(mapping.NotExported(exported, p.set.ID))
 	p.tally.addIssues(gathered.silence(p))
