@@ -326,6 +326,24 @@ func TestMisuseGivesNoFigures(t *testing.T) {
 	}
 }
 
+// TestNoSumComesAroundToASmallNumber, however many documents with numbers that cannot be are added.
+func TestNoSumComesAroundToASmallNumber(t *testing.T) {
+	t.Parallel()
+	h := target.NewHierarchy()
+	h.AddPlace(target.Place{ID: key.Of("place"), OrgUnits: []target.OrgUnit{{ID: "Ou"}}})
+	const owners = 1 << 11 // Times 2^53 they are 0 in 64 bits.
+	for n := range owners {
+		h.AddOwner(target.Owner{ID: id(2, n), Parents: []target.ID{key.Of("place")}})
+	}
+	s := target.NewSum(h, target.Rules{Items: oneItem}, "Ds", names)
+	for n := range owners {
+		s.Add(id(2, n), []target.Document{doc("1", 1, total(births, 1<<53))})
+	}
+	if got := figures(t, s); len(got) != 0 {
+		t.Errorf("given: %+v", got)
+	}
+}
+
 // TestEachCellThatIsTooLargeIsGiven, where lists would end, so that each can be set aside under its own name.
 func TestEachCellThatIsTooLargeIsGiven(t *testing.T) {
 	t.Parallel()
