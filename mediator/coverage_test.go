@@ -11,11 +11,46 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/rogpeppe/go-internal/testscript"
+
 	"github.com/cht-dhis2/mediator/internal/sandbox"
 )
+
+// silence takes away the documents of the first workers of an org unit, so many of them, and puts the name of the first one and how
+// many there are into variables.
+func (w *world) silence(ts *testscript.TestScript, args []string) error {
+	count, err := strconv.Atoi(args[1])
+	places := w.country.CHT.Places
+	at := slices.IndexFunc(places, func(p sandbox.CHTContact) bool { return len(p.DHIS) > 0 && p.DHIS[0].OrgUnit == args[0] })
+	if err != nil || at < 0 {
+		return fmt.Errorf("no place carries %s: %w", args[0], err)
+	}
+	var workers []sandbox.CHTContact
+	for _, person := range w.country.CHT.Persons {
+		if person.Parent.ID == places[at].ID {
+			workers = append(workers, person)
+		}
+	}
+	ts.Setenv("WORKERS", strconv.Itoa(len(workers)))
+	ts.Setenv("NAME", workers[0].Name)
+	ts.Setenv("CONTACT", workers[0].ID)
+	w.cht.Change(func(d *sandbox.CHTDocuments) {
+		d.Targets = slices.DeleteFunc(slices.Clone(d.Targets), func(one sandbox.CHTTargetDocument) bool {
+			return slices.ContainsFunc(workers[:count], func(p sandbox.CHTContact) bool { return p.ID == one.Owner })
+		})
+	})
+	return nil
+}
+
+// speak brings all documents back.
+func (w *world) speak(*testscript.TestScript, []string) error {
+	w.cht.Change(func(d *sandbox.CHTDocuments) { d.Targets = w.country.CHT.Targets })
+	return nil
+}
 
 // TestNobodyIsNamedButToThoseWhoMayKnow reads coverage in every way, in good days and in bad ones, and then looks for the ids and names of
 // workers in all that is kept, logged, measured and told.
