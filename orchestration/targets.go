@@ -107,18 +107,7 @@ func (s *Submitter) readTargets(ctx context.Context, p *Plan, rules *mapping.Map
 	}
 	defer done()
 	r := &targetReading{Plan: p, submitter: s, store: store}
-	if err := r.begin(ctx); err != nil {
-		return err
-	}
-	if err := r.readPlaces(ctx); err != nil {
-		return err
-	}
-	for _, month := range monthsOf(p.period) {
-		if err := r.readMonth(ctx, month); err != nil {
-			return err
-		}
-	}
-	if err := r.readOwners(ctx); err != nil {
+	if err := r.all(ctx); err != nil {
 		return err
 	}
 	if p.sum, err = r.add(ctx); err != nil {
@@ -130,6 +119,22 @@ func (s *Submitter) readTargets(ctx context.Context, p *Plan, rules *mapping.Map
 		}
 	}
 	return r.give(p.sum, rules, g)
+}
+
+// all brings what is remembered of a period up to date.
+func (r *targetReading) all(ctx context.Context) error {
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	if err := r.readPlaces(ctx); err != nil {
+		return err
+	}
+	for _, month := range monthsOf(r.period) {
+		if err := r.readMonth(ctx, month); err != nil {
+			return err
+		}
+	}
+	return r.readOwners(ctx)
 }
 
 // targetStore is the ledger, or one for this once where there is none.
