@@ -122,6 +122,8 @@ func (o *OpenHIM) findCaller(c *Config, mistakes *Error) {
 	switch {
 	case at < 0:
 		mistakes.add("openhim.caller: there is no caller %q; %s", o.Caller, nearest(o.Caller, names))
+	case c.Callers[at].Workers:
+		mistakes.add("openhim.caller: the caller %s has may_see_workers, and OpenHIM keeps every answer: give whoever may see workers a caller of their own", o.Caller)
 	case c.Callers[at].Username == "":
 		mistakes.add("openhim.caller: the caller %s has no username, and OpenHIM's route sends user name and password only", o.Caller)
 	}

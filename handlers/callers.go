@@ -16,10 +16,15 @@ type Caller struct {
 	// Password and Token give the secrets; nil is for who has none. They are asked at each call, so that a file which
 	// holds one may change. An empty secret lets nobody in.
 	Password, Token func() (string, error)
+	// MaySeeWorkers lets it ask who has not synced, by name.
+	MaySeeWorkers bool
 }
 
 // callerKey is where the name of who calls is kept for the life of a request.
 const callerKey = "caller"
+
+// workersKey is where it is kept whether the caller may see the names of workers.
+const workersKey = "may see workers"
 
 // nobodyKnown is who calls when the door is open and no credential was given.
 const nobodyKnown = "unknown caller (open access)"
@@ -27,10 +32,11 @@ const nobodyKnown = "unknown caller (open access)"
 // letIn lets callers in, and everybody when open.
 func (d *door) letIn(callers []Caller, open bool) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		name, known := d.recognise(c.Request, callers)
+		who, known := d.recognise(c.Request, callers)
 		switch {
 		case known:
-			c.Set(callerKey, name)
+			c.Set(callerKey, who.Name)
+			c.Set(workersKey, who.MaySeeWorkers)
 		case open:
 			c.Set(callerKey, nobodyKnown)
 		case len(callers) == 0:
@@ -54,7 +60,7 @@ func (d *door) letInForMetrics() gin.HandlerFunc {
 
 // recognise finds the caller whose credential a request carries. It always compares with all of them, and hashes of equal
 // length, so that the time which it takes tells nothing of the secrets.
-func (d *door) recognise(r *http.Request, callers []Caller) (name string, known bool) {
+func (d *door) recognise(r *http.Request, callers []Caller) (who Caller, known bool) {
 	username, password, isBasic := r.BasicAuth()
 	token, isToken := bearer(r)
 	for i := range callers {
@@ -66,10 +72,10 @@ func (d *door) recognise(r *http.Request, callers []Caller) (name string, known 
 			match = d.matches(one, token, one.Token)
 		}
 		if match == 1 && !known {
-			name, known = one.Name, true
+			who, known = *one, true
 		}
 	}
-	return name, known
+	return who, known
 }
 
 // bearer is the token of an Authorization header.

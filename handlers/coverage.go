@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -72,4 +73,65 @@ func (d *door) coverage(c *gin.Context) {
 	}
 	tell(c, "period", list.Period)
 	c.JSON(http.StatusOK, list)
+}
+
+// The reasons not to tell who has not synced.
+var (
+	mayNotSee  = &problem{status: http.StatusForbidden, failure: failure{Error: "this caller may not see the names of workers", Remedy: "set may_see_workers of the caller, where those who use it may", Code: "forbidden"}}
+	notThrough = &problem{status: http.StatusForbidden, failure: failure{Error: "names of workers are not told through OpenHIM, which keeps every answer", Remedy: "call the mediator directly", Code: "forbidden"}}
+)
+
+// workers tells by name who has not synced, as the CHT has it now. Nothing of it is kept, by us or on the way.
+func (d *door) workers(c *gin.Context) {
+	switch {
+	case c.GetHeader(transactionHeader) != "" || c.GetHeader(clientHeader) != "" || c.GetHeader(pollingHeader) != "":
+		_ = c.Error(notThrough)
+		return
+	case !c.GetBool(workersKey):
+		_ = c.Error(mayNotSee)
+		return
+	}
+	query, err := readQuery(c, "", "data_set", "period", "cht")
+	var request orchestration.Request
+	if err == nil {
+		request, err = d.planned(c, query)
+	}
+	if err != nil {
+		_ = c.Error(err)
+		return
+	}
+	select {
+	case d.plans <- struct{}{}:
+		defer func() { <-d.plans }()
+	default:
+		_ = c.Error(tooManyPlans)
+		return
+	}
+	giveTime(c, planLimit+stall)
+	ctx, cancel := context.WithTimeout(c.Request.Context(), planLimit)
+	defer cancel()
+	found, err := d.Submitter.Workers(ctx, request)
+	if err != nil {
+		_ = c.Error(unread(err))
+		return
+	}
+	d.Log.WithField("caller", c.GetString(callerKey)).WithField("data_set", found.DataSet).WithField("period", found.Period).WithField("cht", found.CHT).Info("a caller was told who has not synced")
+	c.JSON(http.StatusOK, found)
+}
+
+// unread is why a server could not be read for an answer.
+func unread(err error) error {
+	if errors.As(err, new(*orchestration.UsageError)) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	what, remedy := orchestration.Explain(err)
+	p := &problem{status: http.StatusBadGateway, failure: failure{Error: what, Remedy: remedy, Code: string(orchestration.ReasonOf(err))}}
+	switch orchestration.ReasonOf(err) {
+	case orchestration.CHTUnavailable, orchestration.DHIS2Unavailable:
+		p.status, p.retryAfter, p.Code = http.StatusServiceUnavailable, time.Minute, "unavailable"
+	case orchestration.Credentials, orchestration.Configuration:
+	default:
+		return err
+	}
+	return p
 }

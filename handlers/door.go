@@ -171,6 +171,7 @@ func (d *door) routes() *gin.Engine {
 	read(inside, "/data-value-sets", d.dataValueSet)
 	read(inside, "/schedule", d.schedule)
 	read(inside, "/coverage", d.coverage)
+	read(inside, "/coverage/workers", d.workers)
 	read(inside, "/readiness", d.examination)
 	return engine
 }

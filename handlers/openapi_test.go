@@ -60,6 +60,7 @@ func TestDocumentDescribesEachField(t *testing.T) {
 		"OrgUnitCounts": orchestration.OrgUnitCounts{}, "RefusedCell": orchestration.RefusedCell{}, "RuleUse": orchestration.RuleUse{},
 		"Counts": ledger.Counts{}, "Completeness": ledger.Completeness{}, "Issue": issue.Issue{},
 		"CoverageTotals": ledger.CoverageTotals{}, "OrgUnitCoverage": ledger.OrgUnitCoverage{}, "CoverageList": coverageList{},
+		"Workers": orchestration.Workers{}, "Worker": orchestration.Worker{}, "MalformedDocument": orchestration.MalformedDocument{},
 	} {
 		t.Run(name, func(t *testing.T) {
 			schema := schemas[name].Value

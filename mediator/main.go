@@ -45,6 +45,7 @@ type commands struct {
 	Submit    submitCommand    `cmd:"" help:"Send a period of a data set to DHIS2."`
 	Export    exportCommand    `cmd:"" help:"Write the checked data value set to a file, for an upload by hand."`
 	Status    statusCommand    `cmd:"" help:"Show what ran, what is next, and what waits and why. Asks no server."`
+	Coverage  coverageCommand  `cmd:"" help:"Show how many of the expected workers have synced, by org unit, and who has not. Sends nothing."`
 	Retry     retryCommand     `cmd:"" help:"Let what failed of a submission go again."`
 	Cancel    cancelCommand    `cmd:"" help:"End a submission that is under way, after the request that is on its way."`
 	Approve   approveCommand   `cmd:"" help:"Let a held submission go."`

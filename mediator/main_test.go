@@ -72,7 +72,7 @@ func database(t testing.TB, of *cluster.Cluster) string {
 //	fault cht|dhis2 KIND [key=value…]         a fault of package sandbox
 //	heal                                      no fault any more
 //	lock, close-unit ID [DATE]                locks the period, closes an org unit in DHIS2, long ago or at a date
-//	stored N [right]                          how many values DHIS2 holds, and that they are the country's right answer
+//	stored N | right [times=N]                how many values DHIS2 holds, or that they are the right answer, so many times
 //	imports N [most=N]                        how many imports reached DHIS2, and the largest number of values in one
 //	forget-imports                            begins the count of imports anew
 //	repeated                                  the first two imports were the same, byte for byte
@@ -124,7 +124,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"world": onWorld((*world).invent), "cht-export": onWorld((*world).setExport),
 		"fault": onWorld((*world).fault), "heal": onWorld((*world).heal), "lock": onWorld((*world).lock), "close-unit": onWorld((*world).closeUnit), "edit": onWorld((*world).edit),
 		"stored": onWorld((*world).stored), "imports": onWorld((*world).imports), "repeated": onWorld((*world).repeated),
-		"cht-settings": onWorld((*world).setSettings), "exports": onWorld((*world).exports), "await-imports": onWorld((*world).awaitImports), "env-file": onWorld((*world).fillIn),
+		"cht-settings": onWorld((*world).setSettings), "exports": onWorld((*world).exports), "documents": onWorld((*world).documents), "sync": onWorld((*world).sync), "await-imports": onWorld((*world).awaitImports), "env-file": onWorld((*world).fillIn),
 		"interrupt": onWorld((*world).interrupt), "logins": onWorld((*world).logins), "count-anew": onWorld((*world).countAnew), "forget-imports": onWorld((*world).forget),
 		"openhim": onWorld((*world).addOpenHIM), "told": onWorld((*world).told), "kill-process": onWorld((*world).killProcess), "find": onWorld((*world).firstGroup),
 		"free-port": onWorld((*world).freePort), "await-port": onWorld((*world).awaitPort), "await-text": onWorld((*world).awaitText),
@@ -435,6 +435,46 @@ func (w *world) exports(_ *testscript.TestScript, args []string) error {
 		return fmt.Errorf("the CHT was asked for %d exports, want %s", n, args[0])
 	}
 	return nil
+}
+
+// documents compares how many answers with target documents or contacts the CHT was asked for, beside those with revisions only.
+func (w *world) documents(_ *testscript.TestScript, args []string) error {
+	n := 0
+	for _, r := range w.cht.Requests() {
+		if strings.HasSuffix(r.Path, "/_all_docs") && r.Query.Get("include_docs") == "true" {
+			n++
+		}
+	}
+	if want, err := strconv.Atoi(args[0]); err != nil || n != want {
+		return fmt.Errorf("the CHT was asked for documents %d times, want %s", n, args[0])
+	}
+	return nil
+}
+
+// sync lets the first phone of the month count one more of everything.
+func (w *world) sync(*testscript.TestScript, []string) error {
+	w.cht.Change(func(d *sandbox.CHTDocuments) {
+		first := &d.Targets[0]
+		first.Targets = slices.Clone(first.Targets)
+		for i := range first.Targets {
+			v := *first.Targets[i].Value
+			v.Pass, v.Total = asInt(v.Pass)+1, asInt(v.Total)+1
+			first.Targets[i].Value = &v
+		}
+	})
+	return nil
+}
+
+// asInt is a number of a target document.
+func asInt(v any) int {
+	switch v := v.(type) {
+	case int:
+		return v
+	case float64:
+		return int(v)
+	default:
+		return 0
+	}
 }
 
 // awaitImports waits until so many imports reached DHIS2.

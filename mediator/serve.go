@@ -91,7 +91,7 @@ func (serveCommand) serve(a *app, settings *config.Config, service *orchestratio
 		Open: settings.Open, URN: settings.OpenHIM.URN, Now: service.Now, Log: service.Log,
 	}
 	for _, c := range settings.Callers {
-		door.Callers = append(door.Callers, handlers.Caller{Name: c.Name, Username: c.Username, Password: reveal(c.Password), Token: reveal(c.Token)})
+		door.Callers = append(door.Callers, handlers.Caller{Name: c.Name, Username: c.Username, Password: reveal(c.Password), Token: reveal(c.Token), MaySeeWorkers: c.Workers})
 	}
 	if settings.Metrics.Username != "" {
 		door.MetricsCaller = &handlers.Caller{Name: "metrics", Username: settings.Metrics.Username, Password: reveal(settings.Metrics.Password)}

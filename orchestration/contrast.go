@@ -139,7 +139,7 @@ func (b *bothSources) read(ctx context.Context) error {
 		return err
 	}
 	b.contrast.Period = b.period.String()
-	b.set.FromTargets = true
+	b.set.FromTargets, b.set.Coverage.On = true, false // who should have reported makes no figure another one
 	b.bySource(settings)
 	store, done, err := s.targetStore(ctx)
 	if err != nil {
@@ -162,6 +162,22 @@ func (b *bothSources) read(ctx context.Context) error {
 		return err
 	}
 	return b.patience.with(ctx, "the CHT", func() error { return b.changed(ctx, reading) })
+}
+
+// all brings what is remembered of a period up to date.
+func (r *targetReading) all(ctx context.Context) error {
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	if err := r.readPlaces(ctx); err != nil {
+		return err
+	}
+	for _, month := range monthsOf(r.period) {
+		if err := r.readMonth(ctx, month); err != nil {
+			return err
+		}
+	}
+	return r.readOwners(ctx)
 }
 
 // climb adds up what is remembered of the documents, by one rule after the other.

@@ -90,8 +90,7 @@ func monthStart(p sheet, settings *cht.Settings) {
 		return
 	}
 	month := cht.Month{Year: 2026, Month: time.August}
-	last := settings.LastDay(month)
-	first := settings.LastDay(cht.Month{Year: 2026, Month: time.July}).AddDate(0, 0, 1)
+	first, last := settings.FirstDay(month), settings.LastDay(month)
 	p.amber("month start", fmt.Sprintf("months begin on day %d: period %s is of %s to %s", settings.MonthStartDate, month, first.Format(time.DateOnly), last.Format(time.DateOnly)),
 		"make sure that the people who read the figures in DHIS2 know it, or set month_start_date to 1 in the CHT's settings").Who = chtAdmin + ", " + us
 }

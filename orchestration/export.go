@@ -14,6 +14,8 @@ import (
 // readExport reads the CHT's export into g: that of a month, or those of all months of a quarter or a year one after the other,
 // the cells of which add up.
 func (s *Submitter) readExport(ctx context.Context, p *Plan, rules *mapping.Mapping, g *gathering) error {
+	// The answer always has completeDate, the day of the request: it says nothing of completeness and is not sent.
+	g.extras["completeDate"] = 1
 	months, done := monthsOf(p.period), 0
 	if len(months) > 1 {
 		names := make([]string, len(months))

@@ -197,6 +197,10 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 		return err
 	}
 	defer gathered.spool.close()
+	if err := s.cover(ctx, p, rules, live); err != nil {
+		return err
+	}
+	p.isPastMinimum = s.isPastMinimum(p, lastDay(settings, p.period))
 	p.tally.addIssues(gathered.found)
 	p.tally.addIssues(mapping.NotExported(exported, p.set.ID))
 	p.tally.addIssues(gathered.silence(p))
@@ -362,8 +366,7 @@ func (s *Submitter) fetch(ctx context.Context, p *Plan, rules *mapping.Mapping, 
 		return nil, err
 	}
 	spool := &cellSpool{spool: file}
-	// CHT's answer always has completeDate, the day of the request: it says nothing of completeness and is not sent.
-	g := &gathering{spool: spool, live: live, dropped: map[string]int{}, extras: map[string]int{"completeDate": 1}, wanted: wantedOrgUnits(p.request.OrgUnits)}
+	g := &gathering{spool: spool, live: live, dropped: map[string]int{}, extras: map[string]int{}, wanted: wantedOrgUnits(p.request.OrgUnits)}
 	if p.visit != nil {
 		g.elements = map[string]bool{}
 	}

@@ -413,6 +413,12 @@ func (f Source) zone() *time.Location {
 // ReasonOf puts an error among the reasons.
 func ReasonOf(err error) Reason { return failureOf(err).reason }
 
+// Explain tells an error in the words of a report, and what to do about it.
+func Explain(err error) (what, remedy string) {
+	f := failureOf(err)
+	return f.text, f.remedy
+}
+
 // failureOf puts an error of a neighbour or of our own among the reasons.
 func failureOf(err error) failure {
 	f := failure{state: ledger.Failed, reason: Fault, text: err.Error()}

@@ -80,8 +80,10 @@ type targetReading struct {
 	// owners are those that are remembered or were seen; unknown and old are the ids of those to look at.
 	owners       map[target.ID]knownOwner
 	unknown, old []string
-	done         int
-	read         []readMonth
+	// expected are those who are expected to sync.
+	expected []target.ID
+	done     int
+	read     []readMonth
 }
 
 // knownOwner is what is known of an owner while documents are read.
@@ -107,7 +109,23 @@ func (s *Submitter) readTargets(ctx context.Context, p *Plan, rules *mapping.Map
 	}
 	defer done()
 	r := &targetReading{Plan: p, submitter: s, store: store}
-	if err := r.all(ctx); err != nil {
+	if err := r.begin(ctx); err != nil {
+		return err
+	}
+	if err := r.readPlaces(ctx); err != nil {
+		return err
+	}
+	if p.set.Coverage.On {
+		if err := p.without(ctx, r.expect(ctx)); err != nil {
+			return err
+		}
+	}
+	for _, month := range monthsOf(p.period) {
+		if err := r.readMonth(ctx, month); err != nil {
+			return err
+		}
+	}
+	if err := r.readOwners(ctx); err != nil {
 		return err
 	}
 	if p.sum, err = r.add(ctx); err != nil {
@@ -119,22 +137,6 @@ func (s *Submitter) readTargets(ctx context.Context, p *Plan, rules *mapping.Map
 		}
 	}
 	return r.give(p.sum, rules, g)
-}
-
-// all brings what is remembered of a period up to date.
-func (r *targetReading) all(ctx context.Context) error {
-	if err := r.begin(ctx); err != nil {
-		return err
-	}
-	if err := r.readPlaces(ctx); err != nil {
-		return err
-	}
-	for _, month := range monthsOf(r.period) {
-		if err := r.readMonth(ctx, month); err != nil {
-			return err
-		}
-	}
-	return r.readOwners(ctx)
 }
 
 // targetStore is the ledger, or one for this once where there is none.
@@ -487,16 +489,7 @@ func (r *targetReading) readOwners(ctx context.Context) error {
 	}
 	call := r.evidence.call(ctx, fmt.Sprintf("Read where %s belong in CHT %s", counted(len(unknown), "worker"), r.from.Name))
 	err := r.from.Client.Contacts(call, unknown, func(c *cht.Contact) error {
-		o := ledger.TargetOwner{Owner: target.Owner{ID: r.key.Of(c.ID), Gone: c.State != cht.Present}}
-		if o.Gone {
-			o.Revision = ledger.RevisionOf("")
-		} else {
-			o.Type, o.Revision = c.Type, ledger.RevisionOf(c.Rev)
-			for _, parent := range c.Parents {
-				o.Parents = append(o.Parents, r.key.Of(parent))
-			}
-		}
-		if owners = append(owners, o); len(owners) < targetBatch {
+		if owners = append(owners, r.ownerOf(c)); len(owners) < targetBatch {
 			return nil
 		}
 		return pass()
@@ -549,8 +542,14 @@ func (r *targetReading) add(ctx context.Context) (*target.Sum, error) {
 		if err == nil {
 			err = r.store.TargetDocuments(ctx, at, func(owner target.ID, documents []target.Document) error {
 				sum.Add(owner, documents)
+				if i == 0 && r.set.Coverage.On && len(r.set.Coverage.ExpectedTypes) == 0 {
+					sum.Expect(owner) // as expectIn does
+				}
 				return nil
 			})
+		}
+		if err == nil && i == 0 {
+			r.expectIn(sum, nil)
 		}
 		if err != nil {
 			return nil, err

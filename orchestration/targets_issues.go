@@ -21,10 +21,6 @@ func (r *targetReading) issues(f *target.Findings) []issue.Issue {
 			fmt.Sprintf("%s of %s, read in full, are not what was remembered of the same revisions: their totals were %s and are %s; what was read now counts",
 				counted(month.proof.Documents, "target document"), month.Month, openhim.Number(int(month.proof.Was)), openhim.Number(int(month.proof.Is))),
 			"report it to the makers of the mediator; compare the month with DHIS2 (mediator verify)")
-		if len(r.read) > 1 && month.documents == 0 {
-			note(1, "month_without_documents", fmt.Sprintf("there is no target document of %s, so that %s is the sum of its other months only", month.Month, r.period),
-				"check that phones have synced for that month; nothing is wrong where the programme began later")
-		}
 	}
 	return append(all, f.Issues()...)
 }

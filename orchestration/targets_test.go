@@ -218,3 +218,413 @@ func TestTargetDocumentsGiveTheReference(t *testing.T) {
 		t.Errorf("%d values, -want +got:\n%s", len(want), diff)
 	}
 }
+
+// find gives the target document of a user of July.
+func find(d *sandbox.CHTDocuments, user string) *sandbox.CHTTargetDocument {
+	for i := range d.Targets {
+		if strings.HasPrefix(d.Targets[i].ID, "target~2026-07~") && strings.HasSuffix(d.Targets[i].ID, "org.couchdb.user:"+user) {
+			return &d.Targets[i]
+		}
+	}
+	panic("there is no such document")
+}
+
+// births sets what the phone of a user counted.
+func births(d *sandbox.CHTDocuments, user string, count int) {
+	of := find(d, user)
+	of.Targets = slices.Clone(of.Targets)
+	for i := range of.Targets {
+		if of.Targets[i].ID == "births-this-month" {
+			of.Targets[i].Value = &sandbox.CHTTargetValue{Pass: count, Total: count}
+		}
+	}
+}
+
+const (
+	birthsOf     = "DeBirths001"
+	recordedJuly = "OuAmaniChu2=2 OuAmaniHC01=9 OuBarakaMch=4 OuElimuHC01=9 OuFarasi001=5 OuFarasi002=5"
+	ashaTo10July = "OuAmaniChu2=2 OuAmaniHC01=16 OuBarakaMch=4 OuElimuHC01=9 OuFarasi001=5 OuFarasi002=5"
+)
+
+func (b *recordedBench) has(t *testing.T, want string) {
+	t.Helper()
+	if got := b.holds(birthsOf); got != want {
+		t.Errorf("DHIS2 holds %q, want %q", got, want)
+	}
+}
+
+func (b *recordedBench) asks(t *testing.T, want ...string) {
+	t.Helper()
+	if asked, _ := b.meter.since(); !slices.Equal(asked, want) {
+		t.Errorf("asked %q, want %q", asked, want)
+	}
+}
+
+func TestAnUnchangedMonthIsReadByIDsOnly(t *testing.T) {
+	b := newRecordedBench(t)
+	b.july(t, "DsMchMonth1")
+	b.has(t, recordedJuly)
+	b.asks(t, "places", "range with documents", "keys with documents")
+
+	// What is remembered serves the other data sets of the CHT too.
+	b.july(t, "DsMalariaM1")
+	b.asks(t, "places", "range")
+	if r := b.july(t, "DsMchMonth1"); r.State != ledger.Unchanged || r.Counts.Accepted > 0 {
+		t.Errorf("got %s, %+v", r.State, r.Counts)
+	}
+	b.asks(t, "places", "range")
+
+	// The workers are looked at again after some time, by their revisions.
+	b.clock = b.clock.Add(time.Hour)
+	b.july(t, "DsMchMonth1")
+	b.asks(t, "places", "range", "keys")
+
+	// What comes late is read alone, and only what it changes is sent.
+	b.cht.Change(func(d *sandbox.CHTDocuments) { births(d, "asha", 10) })
+	if r := b.july(t, "DsMchMonth1"); r.Counts.Accepted != 1 || r.Counts.Unchanged != r.Counts.Fetched-1 || r.Changes == nil || r.Changes.Cells != 1 {
+		t.Errorf("got %+v, changes %+v", r.Counts, r.Changes)
+	}
+	b.has(t, ashaTo10July)
+	b.asks(t, "places", "range", "keys with documents")
+
+	// Whoever distrusts what is remembered reads all, and so does time.
+	if _, err := b.Submit(t.Context(), Request{DataSet: "DsMchMonth1", Period: "202607", CHT: "county", Mode: ledger.ModeFull}); err != nil {
+		t.Fatal(err)
+	}
+	b.asks(t, "places", "range with documents")
+	b.clock = b.clock.AddDate(0, 0, 7)
+	b.july(t, "DsMchMonth1")
+	b.asks(t, "places", "range with documents", "keys")
+	b.has(t, ashaTo10July)
+}
+
+// manyDocuments gives July documents of so many more workers below a place, each of 100 targets.
+func manyDocuments(owners int, parent string) func(*sandbox.CHTDocuments) {
+	return func(d *sandbox.CHTDocuments) {
+		counts := []sandbox.CHTTargetCount{{ID: "births-this-month", Value: &sandbox.CHTTargetValue{Pass: 1, Total: 1}}}
+		for i := range 99 {
+			counts = append(counts, sandbox.CHTTargetCount{ID: fmt.Sprint("some-other-target-", i), Value: &sandbox.CHTTargetValue{Pass: i, Total: i}})
+		}
+		for i := range owners {
+			id := fmt.Sprintf("chw-more-%05d", i)
+			if parent != "" {
+				d.Persons = append(d.Persons, sandbox.CHTContact{ID: id, Type: "contact", ContactType: "chw", Parent: &sandbox.CHTParent{ID: parent}})
+			}
+			d.Targets = append(d.Targets, sandbox.CHTTargetDocument{
+				ID: fmt.Sprintf("target~2026-07~%s~org.couchdb.user:more%05d", id, i), Type: "target", Owner: id, User: fmt.Sprintf("org.couchdb.user:more%05d", i),
+				ReportingPeriod: "2026-07", Targets: counts, UpdatedDate: 1785456000000,
+			})
+		}
+	}
+}
+
+func TestOneOfAHundredChangedCostsATwentiethOfTheBytes(t *testing.T) {
+	b := newRecordedBench(t, manyDocuments(300, "hf-duma"))
+	b.july(t, "DsMchMonth1")
+	_, first := b.meter.since()
+	if !strings.Contains(b.holds(birthsOf), "OuDumaHC001=300") {
+		t.Errorf("DHIS2 holds %s", b.holds(birthsOf))
+	}
+	b.cht.Change(func(d *sandbox.CHTDocuments) {
+		for i := range 3 {
+			births(d, fmt.Sprintf("more%05d", i), 2)
+		}
+	})
+	b.july(t, "DsMchMonth1")
+	if _, second := b.meter.since(); second > first/20 {
+		t.Errorf("the second reading cost %d bytes, the first %d", second, first)
+	}
+	if !strings.Contains(b.holds(birthsOf), "OuDumaHC001=303") {
+		t.Errorf("DHIS2 holds %s", b.holds(birthsOf))
+	}
+}
+
+// TestAReadingThatWasCutOffGoesOn lets each request of the first reading fail for good once, and reads again.
+func TestAReadingThatWasCutOffGoesOn(t *testing.T) {
+	for _, fault := range []sandbox.Fault{
+		{Kind: sandbox.Status, Status: 404, Path: "/medic/_design"},
+		{Kind: sandbox.Status, Status: 404, Method: "GET", Path: "/medic/_all_docs"},
+		{Kind: sandbox.Status, Status: 404, Method: "POST", Path: "/medic/_all_docs"},
+	} {
+		t.Run(fault.Method+fault.Path, func(t *testing.T) {
+			b := newRecordedBench(t)
+			b.cht.Fail(fault)
+			if r := b.july(t, "DsMchMonth1"); r.State != ledger.Failed || r.Reason != CHTUnavailable {
+				t.Errorf("got %s, %s: %s", r.State, r.Reason, r.Error)
+			}
+			b.cht.Heal()
+			// Meanwhile a phone has synced, and a user is gone.
+			b.cht.Change(func(d *sandbox.CHTDocuments) {
+				births(d, "asha", 10)
+				d.Targets = slices.DeleteFunc(d.Targets, func(one sandbox.CHTTargetDocument) bool { return strings.HasSuffix(one.ID, ":ghost") })
+			})
+			b.down = nil
+			if r := b.july(t, "DsMchMonth1"); r.Reason != "" {
+				t.Errorf("got %s: %s", r.Reason, r.Error)
+			}
+			b.has(t, ashaTo10July)
+		})
+	}
+}
+
+func TestWhatChangesWhileItIsReadIsReadAsItIsThen(t *testing.T) {
+	b := newRecordedBench(t)
+	b.july(t, "DsMchMonth1")
+	b.cht.Change(func(d *sandbox.CHTDocuments) {
+		births(d, "asha", 1)
+		births(d, "faraja", 50)
+		births(d, "eli", 70)
+	})
+	// After it was asked which have changed, one changes once more, one is deleted, and one that was not among them changes too.
+	b.cht.ChangeBefore("/medic/_all_docs", 2, func(d *sandbox.CHTDocuments) {
+		births(d, "asha", 10)
+		births(d, "bahati", 60)
+		d.Targets = slices.DeleteFunc(d.Targets, func(one sandbox.CHTTargetDocument) bool { return strings.HasSuffix(one.ID, ":eli") })
+	})
+	b.july(t, "DsMchMonth1")
+	got := b.holds(birthsOf)
+	for _, want := range []string{"OuAmaniHC01=16", "OuFarasi001=50", "OuBarakaMch=4", "OuElimuHC01=7 "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	b.july(t, "DsMchMonth1")
+	if got := b.holds(birthsOf); !strings.Contains(got, "OuBarakaMch=60") {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestAMalformedDocumentDoesNotSinkTheMonth(t *testing.T) {
+	b := newRecordedBench(t, func(d *sandbox.CHTDocuments) {
+		find(d, "faraja").Targets = nil
+		find(d, "bahati").Targets = []sandbox.CHTTargetCount{{ID: "births-this-month", Value: &sandbox.CHTTargetValue{Pass: 3, Total: "03"}}}
+	})
+	r := b.july(t, "DsMchMonth1")
+	if got := foundCodes(r); !strings.Contains(got, "malformed_documents:2") || r.Reason != "" {
+		t.Errorf("got %s, %s", got, r.Reason)
+	}
+	b.has(t, "OuAmaniChu2=2 OuAmaniHC01=9 OuElimuHC01=9")
+}
+
+func TestWhatCountsNowhereIsTold(t *testing.T) {
+	b := newRecordedBench(t)
+	b.DataSets[0].Targets = target.Rules{ExcludeTypes: []string{"supervisor"}}
+	b.cht.Change(func(d *sandbox.CHTDocuments) {
+		for i := range d.Persons {
+			if d.Persons[i].ID == "sup-amani" {
+				d.Persons[i].ContactType = "supervisor"
+			}
+		}
+	})
+	r := b.july(t, "DsMchMonth1")
+	for _, want := range []string{"workers_without_org_unit:1", "workers_gone:2", "duplicate_workers:1", "contact_types_excluded:1", "place_of_several_org_units:1"} {
+		if got := foundCodes(r); !strings.Contains(got, want) {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	for _, i := range r.Issues {
+		if strings.Contains(i.Text+i.Remedy, "chw-") || strings.Contains(i.Text, "asha") {
+			t.Errorf("somebody is named: %+v", i)
+		}
+	}
+}
+
+func TestNobodyIsNamedInTheStore(t *testing.T) {
+	b := newRecordedBench(t)
+	b.july(t, "DsMchMonth1")
+	for _, name := range []string{b.Ledger.Place(), b.Ledger.Place() + "-wal"} {
+		content, err := os.ReadFile(name)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		for _, personal := range []string{"asha", "chw-moved", "org.couchdb.user"} {
+			if strings.Contains(string(content), personal) {
+				t.Errorf("%s is in %s", personal, name)
+			}
+		}
+	}
+}
+
+func TestWithoutTheRightToReadDocumentsItSaysSo(t *testing.T) {
+	b := newRecordedBench(t)
+	source := b.Sources["county"]
+	source.Client = b.client("not_online")
+	b.Sources["county"] = source
+	r := b.july(t, "DsMchMonth1")
+	if r.Reason != Credentials || !strings.Contains(r.Remedy, "mm-online") {
+		t.Errorf("got %s: %s: %s", r.Reason, r.Error, r.Remedy)
+	}
+}
+
+func TestWhatIsRememberedIsProvedInFull(t *testing.T) {
+	b := newRecordedBench(t)
+	b.july(t, "DsMchMonth1")
+	at := ledger.TargetMonth{CHT: "county", Month: "202607"}
+	known, _, err := b.Ledger.TargetRevisions(t.Context(), at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Somebody has spoilt what is remembered of one document, in its revision.
+	key, err := b.Ledger.TargetKey(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := key.Of("target~2026-07~chw-bahati~org.couchdb.user:bahati")
+	err = b.Ledger.SaveTargetDocuments(t.Context(), at, []ledger.TargetDocument{{Owner: key.Of("chw-bahati"), Revision: known[id], Document: target.Document{
+		ID: id, Counts: []target.Count{{Target: 0, Pass: 99, Total: 99}},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.clock = b.clock.AddDate(0, 0, 6)
+	b.july(t, "DsMchMonth1")
+	if got := b.holds(birthsOf); !strings.Contains(got, "OuBarakaMch=99") {
+		t.Errorf("what is remembered was not spoilt: %s", got)
+	}
+	b.clock = b.clock.AddDate(0, 0, 1)
+	if got := foundCodes(b.july(t, "DsMchMonth1")); !strings.Contains(got, "remembered_sum_differs:1") {
+		t.Errorf("got %s", got)
+	}
+	b.has(t, recordedJuly)
+	if got := foundCodes(b.july(t, "DsMchMonth1")); strings.Contains(got, "remembered_sum_differs") {
+		t.Errorf("it is told again: %s", got)
+	}
+}
+
+func TestAWorkerWhoMovesTakesNoPastMonthAlong(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		asFirst bool
+		want    string
+	}{
+		{"today", false, "OuAmaniChu2=2 OuAmaniHC01=3 OuBarakaMch=4 OuElimuHC01=15 OuFarasi001=5 OuFarasi002=5"},
+		{"first", true, recordedJuly},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := newRecordedBench(t)
+			b.DataSets[0].AsFirst = test.asFirst
+			b.july(t, "DsMchMonth1")
+			b.has(t, recordedJuly)
+			b.cht.Change(func(d *sandbox.CHTDocuments) {
+				for i := range d.Persons {
+					if d.Persons[i].ID == "chw-asha" {
+						d.Persons[i].Parent = &sandbox.CHTParent{ID: "area-e1", Parent: &sandbox.CHTParent{ID: "hf-elimu", Parent: &sandbox.CHTParent{ID: "district-west"}}}
+					}
+				}
+			})
+			b.july(t, "DsMchMonth1") // not looked at again yet
+			b.has(t, recordedJuly)
+			b.clock = b.clock.Add(2 * time.Hour)
+			r := b.july(t, "DsMchMonth1")
+			b.has(t, test.want)
+			if got := foundCodes(r); !strings.Contains(got, "workers_moved:1") || !strings.Contains(got, "figures_moved:1 figures_moved:1") {
+				t.Errorf("got %s", got)
+			}
+		})
+	}
+}
+
+func TestSettingsThatChangeNeedNothingReadAgain(t *testing.T) {
+	b := newRecordedBench(t)
+	b.july(t, "DsMchMonth1")
+	b.meter.since()
+	b.cht.Change(func(d *sandbox.CHTDocuments) {
+		for i := range d.Settings.Tasks.Targets.Items {
+			if item := &d.Settings.Tasks.Targets.Items[i]; item.ID == "births-this-month" {
+				item.DHIS = nil
+			} else if item.ID == "newborn-visits-day-3" {
+				item.DHIS = json.RawMessage(`[{"dataSet":"DsMchMonth1","dataElement":"DeNewbornV1"},{"dataSet":"DsMchMonth1","dataElement":"DeBirths001"}]`)
+			}
+		}
+	})
+	b.july(t, "DsMchMonth1")
+	b.asks(t, "places", "range")
+	b.has(t, "OuAmaniChu2=2 OuAmaniHC01=9 OuBarakaMch=4 OuElimuHC01=9 OuFarasi001=5 OuFarasi002=5")
+}
+
+func TestAPercentageIsThatOfTheSums(t *testing.T) {
+	b := newRecordedBench(t)
+	b.DataSets[0].Targets.Items = []target.Item{
+		{Target: "facility-deliveries", Measure: target.Percent, DataElement: "DeFacDeliv1"},
+		{Target: "facility-deliveries", Measure: target.Pass, DataElement: "DeBirths001"},
+	}
+	b.DataSets[0].Rules.RenameOrgUnits = map[string]string{"OuFarasi002": "OuFarasi001"}
+	r := b.july(t, "DsMchMonth1")
+	// Two org units of one name cannot share a percentage, but numerators.
+	if got := foundCodes(r); !strings.Contains(got, "percentages_meet:1") || r.Reason != LeftBehind {
+		t.Errorf("got %s, %s", got, r.Reason)
+	}
+	if got, want := b.holds("DeFacDeliv1"), "OuAmaniChu2=50 OuAmaniHC01=67 OuBarakaMch=75 OuElimuHC01=89"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got, want := b.holds(birthsOf), "OuAmaniChu2=1 OuAmaniHC01=6 OuBarakaMch=3 OuElimuHC01=8 OuFarasi001=8"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+// TestManyUnknownWorkersAreCounted has 10,000 documents whose owners nobody knows.
+func TestManyUnknownWorkersAreCounted(t *testing.T) {
+	b := newRecordedBench(t, func(d *sandbox.CHTDocuments) {
+		for i := range 10_000 {
+			id := fmt.Sprintf("nobody-%05d", i)
+			d.Targets = append(d.Targets, sandbox.CHTTargetDocument{
+				ID: "target~2026-07~" + id + "~org.couchdb.user:u", Type: "target", Owner: id, User: "org.couchdb.user:u", ReportingPeriod: "2026-07",
+				Targets: []sandbox.CHTTargetCount{{ID: "births-this-month", Value: &sandbox.CHTTargetValue{Pass: 1, Total: 1}}},
+			})
+		}
+	})
+	r := b.july(t, "DsMchMonth1")
+	if got := foundCodes(r); !strings.Contains(got, "workers_gone:10002") {
+		t.Errorf("got %s", got)
+	}
+	b.has(t, recordedJuly)
+}
+
+func TestWhereThereIsNothingToAddUpItSaysWhy(t *testing.T) {
+	for _, test := range []struct {
+		name, says string
+		change     func(*sandbox.CHTDocuments)
+		reason     Reason
+	}{
+		{"nobody has synced", "nobody has synced", func(d *sandbox.CHTDocuments) { d.Targets = nil }, CHTUnavailable},
+		{"no org unit", "no place of the CHT carries an org unit of this data set", func(d *sandbox.CHTDocuments) {
+			for i := range d.Places {
+				d.Places[i].DHIS = nil
+			}
+		}, CHTUnavailable},
+		{"no target", "no target feeds the data set", func(d *sandbox.CHTDocuments) {
+			for i := range d.Settings.Tasks.Targets.Items {
+				d.Settings.Tasks.Targets.Items[i].DHIS = nil
+			}
+		}, Configuration},
+		{"nobody has an org unit", "13 count for no org unit", func(d *sandbox.CHTDocuments) {
+			for i := range d.Persons {
+				d.Persons[i].Parent = nil
+			}
+		}, CHTUnavailable},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := newRecordedBench(t, test.change)
+			r := b.july(t, "DsMchMonth1")
+			if r.Reason != test.reason || !strings.Contains(r.Error, test.says) || r.Remedy == "" {
+				t.Errorf("got %s: %s: %s", r.Reason, r.Error, r.Remedy)
+			}
+		})
+	}
+}
+
+func TestAPreviewWithoutAStoreLeavesNothingBehind(t *testing.T) {
+	b := newRecordedBench(t)
+	b.Ledger = nil
+	p, err := b.Prepare(t.Context(), Request{DataSet: "DsMchMonth1", Period: "202607", CHT: "county", OrgUnits: []string{"OuBarakaMch"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := p.Report(); r.Reason != "" || r.Counts.Unsent != 7 {
+		t.Errorf("got %s %s, %+v", r.Reason, r.Error, r.Counts)
+	}
+	p.Close()
+	if left, err := os.ReadDir(b.SpoolDir); err != nil || len(left) > 0 {
+		t.Errorf("got %v, %v", left, err)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/target"
 )
 
 // Workers is how many workers of something are expected to sync, and how many have, and how fresh what they sent is. It never says
@@ -152,4 +153,41 @@ func (l *Ledger) LatestCoverage(ctx context.Context) (list []Coverage, err error
 		return cmp.Or(cmp.Compare(a.Key.DataSet, b.Key.DataSet), cmp.Compare(a.Key.CHT, b.Key.CHT), cmp.Compare(a.Key.DHIS2, b.Key.DHIS2))
 	})
 	return list, err
+}
+
+// Heard gives the owners of whom there was a document of a month, when that was read last; the zero time where it never was.
+func (l *Ledger) Heard(ctx context.Context, m TargetMonth) (owners []target.ID, readAt time.Time, err error) {
+	err = l.read(ctx, "read who was heard of in "+m.name(), func(tx *sql.Tx) error {
+		var read int64
+		var packed []byte
+		err := tx.QueryRowContext(ctx, `SELECT read_at, owners FROM heard_month WHERE cht = $1 AND month = $2`, m.CHT, m.Month).Scan(&read, &packed)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err == nil && len(packed)%len(target.ID{}) != 0 {
+			err = errPacked
+		}
+		if err != nil {
+			return err
+		}
+		for id := range slices.Chunk(packed, len(target.ID{})) {
+			owners = append(owners, target.ID(id))
+		}
+		readAt = timeOf(read)
+		return nil
+	})
+	return owners, readAt, err
+}
+
+// SaveHeard remembers the owners of whom there is a document of a month now.
+func (l *Ledger) SaveHeard(ctx context.Context, m TargetMonth, owners []target.ID) error {
+	packed := make([]byte, 0, len(owners)*len(target.ID{}))
+	for i := range owners {
+		packed = append(packed, owners[i][:]...)
+	}
+	return l.write(ctx, "remember who was heard of in "+m.name(), func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO heard_month (cht, month, read_at, owners) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (cht, month) DO UPDATE SET read_at = excluded.read_at, owners = excluded.owners`, m.CHT, m.Month, l.now(), packed)
+		return err
+	})
 }

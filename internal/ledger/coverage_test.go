@@ -2,9 +2,12 @@ package ledger
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/cht-dhis2/mediator/internal/target"
 )
 
 // covered is a coverage of some org units, of whose expected workers so many were seen.
@@ -70,10 +73,24 @@ func testCoverage(t *testing.T, l *Ledger, c *clock) {
 		t.Error(diff)
 	}
 
+	month := TargetMonth{CHT: "kisumu", Month: "2026-10"}
+	if owners, at, err := l.Heard(ctx, month); len(owners) > 0 || !at.IsZero() || err != nil {
+		t.Errorf("before anybody was heard of: %v at %s, %v", owners, at, err)
+	}
+	for _, want := range [][]target.ID{{{1}, {2}, {3}}, {{2}}, nil} {
+		must(t, l.SaveHeard(ctx, month, want))
+		if owners, at, err := l.Heard(ctx, month); !slices.Equal(owners, want) || !at.Equal(l.Now()) || err != nil {
+			t.Errorf("got %v at %s, %v; want %v", owners, at, err, want)
+		}
+	}
+
 	c.at = c.at.AddDate(0, keepEvidence+1, 0)
 	_, err = l.Thin(ctx, Keep{})
 	must(t, err)
 	if _, err := l.CoverageOf(ctx, key()); !errors.Is(err, ErrNotFound) {
 		t.Errorf("it stays for ever: %v", err)
+	}
+	if _, at, err := l.Heard(ctx, month); !at.IsZero() || err != nil {
+		t.Errorf("who was heard of stays for ever: %v", err)
 	}
 }

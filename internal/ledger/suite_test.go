@@ -66,6 +66,7 @@ func suite(t *testing.T, opened func(*testing.T, *clock) *Ledger) {
 		{"what is no news is not posted", testNews},
 		{"a state is told once", testTell},
 		{"the schedule is changed by one", testSchedule},
+		{"a period is measured by one of its own type", testBefore},
 		{"settings are kept", testSetting},
 		{"old evidence is thinned", testThin},
 		{"what was accepted can be forgotten", testForget},
@@ -196,6 +197,26 @@ func testNextFails(t *testing.T, l *Ledger, _ *clock) {
 	must(t, l.Finish(t.Context(), s.ID, End{State: Accepted}, nil))
 	if got, want := holds(t, l, key()), []string{"/OuA DeA.=1"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func testBefore(t *testing.T, l *Ledger, _ *clock) {
+	of := func(period string) Key {
+		k := key()
+		k.Period = periodOf(period)
+		return k
+	}
+	for i, period := range []string{"202511", "202609", "2025Q4", "2025"} {
+		s, n := begin(t, l, Request{Key: of(period)}), i+1
+		must(t, l.Prepared(t.Context(), s.ID, Preparation{State: Unchanged, Counts: Counts{Fetched: n, Unchanged: n}, OrgUnits: listed([]OrgUnitOutcome{{OrgUnit: "OuA", Unchanged: n}})}, nil))
+	}
+	for period, want := range map[string]string{
+		"202610": "202609", "202609": "202609", "202608": "202511", "202510": "", "2026Q4": "2025Q4", "2025Q4": "2025Q4", "2025Q3": "", "2026": "2025", "2024": "",
+	} {
+		got, counts, found, err := l.Before(t.Context(), of(period))
+		if err != nil || got != want || found != (want != "") || found && counts.Fetched == 0 {
+			t.Errorf("before %s: got %q, %+v, %t, %v; want %q", period, got, counts, found, err, want)
+		}
 	}
 }
 

@@ -116,6 +116,7 @@ func (l *Ledger) thinRest(ctx context.Context, keep Keep) error {
 		{`DELETE FROM ledger WHERE series IN (SELECT number FROM series WHERE accepted_at < $1)`, []any{accepted}},
 		{`DELETE FROM registration WHERE changed_at < $1`, []any{accepted}},
 		{`DELETE FROM coverage WHERE read_at < $1`, []any{evidence}},
+		{`DELETE FROM heard_month WHERE read_at < $1`, []any{evidence}},
 		{`DELETE FROM series WHERE NOT EXISTS (SELECT 1 FROM submission WHERE series = series.number)
 			AND NOT EXISTS (SELECT 1 FROM ledger WHERE series = series.number)
 			AND NOT EXISTS (SELECT 1 FROM registration g WHERE g.series = series.number OR g.form = series.number) AND NOT EXISTS (SELECT 1 FROM schedule WHERE series = series.number)

@@ -67,7 +67,7 @@ func TestDenominatorsStayBehindWhereTheRulesRefuseThem(t *testing.T) {
 
 func TestWhatTheExportCannotDoNamesTheOtherSource(t *testing.T) {
 	for _, fault := range []Fault{Collapsed, Denominator} {
-		if _, remedy := fault.words(); !strings.Contains(remedy, "source: targets") {
+		if _, remedy := fault.Words(); !strings.Contains(remedy, "source: targets") {
 			t.Errorf("%s: %q", fault, remedy)
 		}
 	}

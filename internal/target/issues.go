@@ -1,7 +1,9 @@
 package target
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -179,21 +181,31 @@ func (f *Findings) structure() (all []issue.Issue) {
 	return all
 }
 
-// aboutTargets tells of targets that documents do not have.
+// aboutTargets tells of targets that documents do not have: those that none has one by one, as there are no cells of them.
 func (f *Findings) aboutTargets() (all []issue.Issue) {
+	missing := map[string]int{}
 	for i, n := range f.Missing {
-		if n == 0 {
-			continue
-		}
 		item := f.Rules.Items[i]
-		one := targetMissing.issue(n, fmt.Sprintf("no target %s in the documents of %d of %s, which is not zero", item.Target, n, some(f.OwnerMonths, "worker")))
-		if n == f.OwnerMonths {
-			one = targetAbsent.issue(n, fmt.Sprintf("no document that counts has the target %s", item.Target))
+		if n > 0 && n < f.OwnerMonths {
+			missing[item.Target] = n
 		}
-		one.DataElement, one.CategoryOptionCombo = item.DataElement, item.CategoryOptionCombo
-		all = append(all, one)
+		if n > 0 && n == f.OwnerMonths {
+			one := targetAbsent.issue(n, "no document that counts has the target "+item.Target)
+			one.DataElement, one.CategoryOptionCombo = item.DataElement, item.CategoryOptionCombo
+			all = append(all, one)
+		}
 	}
-	return all
+	if len(missing) == 0 {
+		return all
+	}
+	targets := slices.SortedFunc(maps.Keys(missing), func(a, b string) int {
+		return cmp.Or(cmp.Compare(missing[b], missing[a]), cmp.Compare(a, b))
+	})
+	for i, name := range targets {
+		targets[i] = fmt.Sprintf("%s (%d)", name, missing[name])
+	}
+	text := fmt.Sprintf("targets that documents do not have, which is not zero, by how many of %s: %s", some(f.OwnerMonths, "worker"), firstOf(targets))
+	return append(all, targetMissing.issue(len(targets), text))
 }
 
 // aboutCells tells of cells that are not given.

@@ -301,7 +301,7 @@ func (s *Sum) addToRow(item int, a Amount) {
 // NextMonth says that what follows is of the next month of the period. Sums go on; a percent is that of the sums.
 func (s *Sum) NextMonth() {
 	if s.month == 0 {
-		s.mostMissing = slices.Clone(s.missing)
+		s.mostMissing = make([]uint32, len(s.missing))
 	}
 	for i, n := range s.missing {
 		s.mostMissing[i] = max(s.mostMissing[i], n)

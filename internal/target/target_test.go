@@ -326,6 +326,24 @@ func TestMisuseGivesNoFigures(t *testing.T) {
 	}
 }
 
+// TestNoSumComesAroundToASmallNumber, however many documents with numbers that cannot be are added.
+func TestNoSumComesAroundToASmallNumber(t *testing.T) {
+	t.Parallel()
+	h := target.NewHierarchy()
+	h.AddPlace(target.Place{ID: key.Of("place"), OrgUnits: []target.OrgUnit{{ID: "Ou"}}})
+	const owners = 1 << 11 // Times 2^53 they are 0 in 64 bits.
+	for n := range owners {
+		h.AddOwner(target.Owner{ID: id(2, n), Parents: []target.ID{key.Of("place")}})
+	}
+	s := target.NewSum(h, target.Rules{Items: oneItem}, "Ds", names)
+	for n := range owners {
+		s.Add(id(2, n), []target.Document{doc("1", 1, total(births, 1<<53))})
+	}
+	if got := figures(t, s); len(got) != 0 {
+		t.Errorf("given: %+v", got)
+	}
+}
+
 // TestEachCellThatIsTooLargeIsGiven, where lists would end, so that each can be set aside under its own name.
 func TestEachCellThatIsTooLargeIsGiven(t *testing.T) {
 	t.Parallel()
@@ -499,9 +517,8 @@ func TestIssuesNameWhatWasFound(t *testing.T) {
 		"duplicate_workers 1: several target documents of one month for 1 worker, with the same numbers for 0: the latest counts; left out are 1 births",
 		"place_of_several_org_units 1: 1 place with several org units of the data set, each of which gets the whole sum: OuTwin1 and OuTwin2",
 		"counted_at_several_levels 2: documents count for an org unit and for one above it: OuFacility in OuDistrict (2 workers), OuArea in OuFacility (1 worker)",
-		"target_missing 3: no target tests in the documents of 3 of 4 workers, which is not zero  DeRate",
-		"target_missing 3: no target visits in the documents of 3 of 4 workers, which is not zero  DeVisits Coc",
 		"target_absent 4: no document that counts has the target absent  DeAbsent",
+		"target_missing 2: targets that documents do not have, which is not zero, by how many of 4 workers: tests (3), visits (3)",
 		"percent_without_denominator 2: not given, as there is no denominator: 2 percents: DeRate of OuTwin1, DeRate of OuTwin2",
 		"workers_moved 1: other org units today than when documents of the period first counted, for 1 worker",
 		"figures_moved 1: by the hierarchy chosen this org unit has 1 worker more with 2 births OuFacility",

@@ -12,6 +12,16 @@ CREATE TABLE coverage (
     units   bytea
 );
 
+-- Of whom there was a document of a month of a CHT, as the keyed hashes of target_owner one after the other: who is expected in the
+-- months after it, where nothing else says so.
+CREATE TABLE heard_month (
+    cht     text   NOT NULL,
+    month   text   NOT NULL,
+    read_at bigint NOT NULL,
+    owners  bytea,
+    PRIMARY KEY (cht, month)
+);
+
 -- How many workers of an org unit were expected, and seen; -1 is not known.
 ALTER TABLE org_unit_outcome ADD COLUMN expected integer NOT NULL DEFAULT -1;
 ALTER TABLE org_unit_outcome ADD COLUMN seen integer NOT NULL DEFAULT -1;
@@ -19,4 +29,5 @@ ALTER TABLE org_unit_outcome ADD COLUMN seen integer NOT NULL DEFAULT -1;
 -- +goose Down
 ALTER TABLE org_unit_outcome DROP COLUMN seen;
 ALTER TABLE org_unit_outcome DROP COLUMN expected;
+DROP TABLE heard_month;
 DROP TABLE coverage;

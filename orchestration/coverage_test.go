@@ -1,0 +1,361 @@
+package orchestration
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/cht-dhis2/mediator/internal/issue"
+	"github.com/cht-dhis2/mediator/internal/ledger"
+	"github.com/cht-dhis2/mediator/internal/mapping"
+	"github.com/cht-dhis2/mediator/internal/sandbox"
+)
+
+// coverageBench is the deployment of the recordings, read by its export, with a policy for the first data set.
+func coverageBench(t *testing.T, policy CoveragePolicy, change ...func(*sandbox.CHTDocuments)) *recordedBench {
+	t.Helper()
+	b := newRecordedBench(t, change...)
+	set := &b.DataSets[0]
+	set.FromTargets, set.Coverage = false, policy
+	set.Compare.LedgerOnly = true
+	return b
+}
+
+// workersOf tells what is known of org units as "org unit seen/expected".
+func workersOf(t *testing.T, b *recordedBench, set string) string {
+	t.Helper()
+	found, err := b.Coverage(t.Context(), Request{DataSet: set, Period: "202607", CHT: "county"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, u := range found.Units {
+		all = append(all, fmt.Sprintf("%s %d/%d", u.OrgUnit, u.Seen, u.Expected))
+	}
+	return strings.Join(all, ", ")
+}
+
+// without takes the documents of some owners away.
+func withoutDocuments(owners ...string) func(*sandbox.CHTDocuments) {
+	return func(d *sandbox.CHTDocuments) {
+		d.Targets = slices.DeleteFunc(slices.Clone(d.Targets), func(one sandbox.CHTTargetDocument) bool { return slices.Contains(owners, one.Owner) })
+	}
+}
+
+// result gives what became of an org unit.
+func resultOf(r Report, orgUnit string) OrgUnitResult {
+	for _, one := range r.Results {
+		if one.OrgUnit == orgUnit {
+			return one
+		}
+	}
+	return OrgUnitResult{}
+}
+
+// TestCoverageIsThatOfTheReference compares with what an independent program found, from the documents and from their ids alone.
+func TestCoverageIsThatOfTheReference(t *testing.T) {
+	var reference struct {
+		DataSets map[string]struct {
+			Completeness []struct {
+				OrgUnit      string
+				Owners       int
+				OldestUpdate string
+			}
+		}
+	}
+	content, err := os.ReadFile("../internal/sandbox/testdata/cht/reference-own-aggregate-2026-07.json")
+	if err == nil {
+		err = json.Unmarshal(content, &reference)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fromTargets := range []bool{false, true} {
+		b := newRecordedBench(t)
+		for i := range b.DataSets {
+			b.DataSets[i].FromTargets, b.DataSets[i].Coverage = fromTargets, CoveragePolicy{On: true}
+		}
+		for set, of := range reference.DataSets {
+			report := b.july(t, set)
+			if report.Coverage == nil {
+				t.Fatalf("from targets %t: %s has no coverage: %s", fromTargets, set, report.Error)
+			}
+			found, err := b.Coverage(t.Context(), Request{DataSet: set, Period: "202607", CHT: "county"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, want := map[string]string{}, map[string]string{}
+			for _, u := range found.Units {
+				if u.Seen+u.Others > 0 {
+					got[u.OrgUnit] = fmt.Sprint(u.Seen+u.Others, u.Oldest)
+				}
+			}
+			for _, u := range of.Completeness {
+				if !fromTargets {
+					u.OldestUpdate = ""
+				}
+				want[u.OrgUnit] = fmt.Sprint(u.Owners, u.OldestUpdate)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("from targets %t, %s, -want +got:\n%s", fromTargets, set, diff)
+			}
+			if stale := found.Totals.Stale; (stale != nil) != fromTargets || stale != nil && *stale != 1 {
+				t.Errorf("from targets %t, %s: got %v stale", fromTargets, set, stale)
+			}
+			live, err := b.ReadCoverage(t.Context(), Request{DataSet: set, Period: "202607", CHT: "county"})
+			if err != nil || live.Totals.Seen != found.Totals.Seen || live.Totals.Expected != found.Totals.Expected {
+				t.Errorf("from targets %t, %s: asked now, got %+v, %v; want %+v", fromTargets, set, live.Totals, err, found.Totals)
+			}
+		}
+	}
+}
+
+// TestTargetsThatPhonesLackAreTold finds the worker whose document has two targets of seven only.
+func TestTargetsThatPhonesLackAreTold(t *testing.T) {
+	b := newRecordedBench(t)
+	b.DataSets[0].Coverage = CoveragePolicy{On: true}
+	report := b.july(t, "DsMchMonth1")
+	if len(report.Coverage.Missing) == 0 || report.Coverage.Missing[0] != (ledger.Missing{Target: "births-this-month", Workers: 1}) {
+		t.Errorf("got %+v", report.Coverage)
+	}
+	for _, m := range report.Coverage.Missing {
+		if m.Target == "deaths-this-month" {
+			t.Errorf("every document has %s, and it is missing %d times", m.Target, m.Workers)
+		}
+	}
+}
+
+// TestThoseSeenBeforeAreExpected expects who was heard of in the three months before, and asks for those months once a week.
+func TestThoseSeenBeforeAreExpected(t *testing.T) {
+	earlier := func(d *sandbox.CHTDocuments) {
+		for _, month := range []string{"2026-03", "2026-04"} {
+			d.Targets = append(d.Targets, sandbox.CHTTargetDocument{
+				ID: "target~" + month + "~chw-esther~org.couchdb.user:esther", Type: "target", User: "org.couchdb.user:esther", Owner: "chw-esther", ReportingPeriod: month,
+				Targets: []sandbox.CHTTargetCount{}, UpdatedDate: 1782777600000,
+			})
+		}
+		withoutDocuments2026(d, "2026-07", "chw-esther", "chw-azizi")
+	}
+	b := coverageBench(t, CoveragePolicy{On: true}, earlier)
+	report := b.july(t, "DsMchMonth1")
+	if got, want := workersOf(t, b, "DsMchMonth1"), "OuAmaniChu2 1/1, OuAmaniHC01 3/3, OuBarakaMch 1/1, OuDumaHC001 0/0, OuElimuHC01 2/3, OuFarasi001 1/1, OuFarasi002 1/1"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if c := report.Coverage; c.OrgUnitsBelow != 1 || c.Threshold != 100 || c.Stale != nil || c.Seen != 9 || c.Expected != 10 {
+		t.Errorf("got %+v", c)
+	}
+	ranges := func() int {
+		asked, _ := b.meter.since()
+		return len(slices.DeleteFunc(asked, func(s string) bool { return s != "range" }))
+	}
+	if n := ranges(); n != 4 {
+		t.Errorf("the first time %d lists of ids were asked for, want those of 4 months", n)
+	}
+	b.july(t, "DsMchMonth1")
+	if n := ranges(); n != 1 {
+		t.Errorf("the second time %d lists of ids were asked for, want 1", n)
+	}
+	b.clock = b.clock.Add(heardAge)
+	b.july(t, "DsMchMonth1")
+	if n := ranges(); n != 4 {
+		t.Errorf("a week later %d lists of ids were asked for, want 4", n)
+	}
+}
+
+// withoutDocuments2026 takes the documents of some owners and a month away.
+func withoutDocuments2026(d *sandbox.CHTDocuments, month string, owners ...string) {
+	d.Targets = slices.DeleteFunc(slices.Clone(d.Targets), func(one sandbox.CHTTargetDocument) bool {
+		return one.ReportingPeriod == month && slices.Contains(owners, one.Owner)
+	})
+}
+
+// TestZerosGoWhereSomebodyHasSynced sends zeros that are true, and none that the export fills in.
+func TestZerosGoWhereSomebodyHasSynced(t *testing.T) {
+	b := coverageBench(t, CoveragePolicy{On: true}, func(d *sandbox.CHTDocuments) {
+		for i := range d.Targets {
+			if one := &d.Targets[i]; one.Owner == "chw-bahati" {
+				one.Targets = slices.Clone(one.Targets)
+				for j := range one.Targets {
+					one.Targets[j].Value = &sandbox.CHTTargetValue{Pass: 0, Total: 0}
+				}
+			}
+		}
+	})
+	b.DataSets[0].Rules.EmptyOrgUnits = mapping.SendReported
+	report := b.july(t, "DsMchMonth1")
+	synced, silent := resultOf(report, "OuBarakaMch"), resultOf(report, "OuDumaHC001")
+	if synced.State != "accepted" || synced.Accepted == 0 || synced.Seen == nil || *synced.Seen != 1 {
+		t.Errorf("where somebody has synced: got %+v", synced)
+	}
+	if silent.State != "dropped" || silent.Seen == nil || *silent.Seen != 0 {
+		t.Errorf("where nobody has: got %+v", silent)
+	}
+	if at := slices.IndexFunc(report.Rules, func(r RuleUse) bool { return r.Rule == "empty_org_units" }); report.Rules[at].Setting != "reported" || report.Rules[at].Values != silent.Dropped {
+		t.Errorf("got the rule %+v", report.Rules[at])
+	}
+}
+
+// TestAnOrgUnitBelowTheMinimumIsHeldBackUntilEnoughHaveSynced holds one org unit back, not the others, and sends it by itself.
+func TestAnOrgUnitBelowTheMinimumIsHeldBackUntilEnoughHaveSynced(t *testing.T) {
+	b := coverageBench(t, CoveragePolicy{On: true, ExpectedTypes: []string{"chw"}, Minimum: 60})
+	all := b.july(t, "DsMchMonth1")
+	whole := resultOf(all, "OuElimuHC01").Accepted
+	if all.Counts.Held != 0 || whole == 0 {
+		t.Fatalf("got %+v", all.Counts)
+	}
+
+	// What was accepted stays where the phones are silent now, and is not taken for vanished.
+	b = coverageBench(t, CoveragePolicy{On: true, ExpectedTypes: []string{"chw"}, Minimum: 60}, withoutDocuments("chw-eli", "chw-moved"))
+	held := b.july(t, "DsMchMonth1")
+	unit := resultOf(held, "OuElimuHC01")
+	if unit.State != "held" || unit.Held != whole || *unit.Expected != 3 || *unit.Seen != 1 || !strings.HasPrefix(unit.Reason, "coverage_below_minimum") {
+		t.Errorf("got %+v, want %d held", unit, whole)
+	}
+	if held.State != ledger.PartlyAccepted || held.Reason != LeftBehind || held.Counts.Held != whole || held.Counts.Accepted != all.Counts.Accepted-whole || held.Counts.Fetched != all.Counts.Fetched {
+		t.Errorf("got %s, %s, %+v", held.State, held.Reason, held.Counts)
+	}
+	at := slices.IndexFunc(held.Issues, func(i issue.Issue) bool { return i.Code == "coverage_below_minimum" })
+	if at < 0 || held.Issues[at].Count != whole || !strings.Contains(held.Issues[at].Text, "1 of 3 expected workers") || !strings.Contains(held.Issues[at].Remedy, "--org-unit OuElimuHC01") {
+		t.Errorf("got %+v", held.Issues)
+	}
+	if got := b.holds("DeBirths001"); strings.Contains(got, "OuElimuHC01") || !strings.Contains(got, "OuAmaniHC01") {
+		t.Errorf("DHIS2 holds %s", got)
+	}
+
+	b.cht.Change(func(d *sandbox.CHTDocuments) {
+		for _, name := range []string{"eli", "moved"} {
+			d.Targets = append(d.Targets, sandbox.CHTTargetDocument{
+				ID: "target~2026-07~chw-" + name + "~org.couchdb.user:" + name, Type: "target", Owner: "chw-" + name, User: "org.couchdb.user:" + name, ReportingPeriod: "2026-07",
+				Targets: []sandbox.CHTTargetCount{{ID: "births-this-month", Value: &sandbox.CHTTargetValue{Pass: 4, Total: 4}}}, UpdatedDate: 1785456000000,
+			})
+		}
+	})
+	later := b.july(t, "DsMchMonth1")
+	if later.State != ledger.Accepted || later.Counts.Held != 0 || resultOf(later, "OuElimuHC01").Accepted != whole {
+		t.Errorf("when they have synced: got %s, %+v, %+v", later.State, later.Counts, later.Issues)
+	}
+
+	b.cht.Change(withoutDocuments("chw-eli", "chw-moved", "chw-esther", "chw-bahati"))
+	gone := b.july(t, "DsMchMonth1")
+	if gone.State.Ended() == false || gone.Changes.Was != gone.Changes.Becomes || len(slices.DeleteFunc(gone.Issues, func(i issue.Issue) bool { return i.Code != "org_unit_fell_to_zero" })) > 0 {
+		t.Errorf("when documents are gone: got %s (%s), %+v", gone.State, gone.Error, gone.Changes)
+	}
+	if got := b.holds("DeBirths001"); !strings.Contains(got, "OuElimuHC01=9") || !strings.Contains(got, "OuBarakaMch=4") {
+		t.Errorf("DHIS2 holds %s", got)
+	}
+}
+
+// TestAnOrgUnitBelowTheMinimumGoesByDateOrByName lets it go all the same, with a note.
+func TestAnOrgUnitBelowTheMinimumGoesByDateOrByName(t *testing.T) {
+	policy := CoveragePolicy{On: true, ExpectedTypes: []string{"chw"}, Minimum: 60, MinimumDays: 30}
+	b := coverageBench(t, policy, withoutDocuments("chw-eli", "chw-moved"))
+	send := func(orgUnits ...string) Report {
+		report, err := b.Submit(t.Context(), Request{DataSet: "DsMchMonth1", Period: "202607", CHT: "county", OrgUnits: orgUnits})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return report
+	}
+	b.clock = time.Date(2026, 8, 30, 23, 59, 0, 0, time.UTC)
+	if r := send(); r.Counts.Held == 0 || r.State != ledger.PartlyAccepted {
+		t.Errorf("on the day before: got %+v", r.Counts)
+	}
+	if r := send("OuElimuHC01"); r.Counts.Held > 0 || r.State != ledger.Accepted || !strings.Contains(foundCodes(r), "sent_below_minimum_coverage:1") {
+		t.Errorf("by name: got %s, %+v, %s", r.State, r.Counts, foundCodes(r))
+	}
+	b = coverageBench(t, policy, withoutDocuments("chw-eli", "chw-moved"))
+	b.clock = time.Date(2026, 8, 31, 0, 0, 0, 0, time.UTC)
+	if r := send(); r.Counts.Held > 0 || r.State != ledger.Accepted || !strings.Contains(foundCodes(r), "sent_below_minimum_coverage:1") {
+		t.Errorf("on the day: got %s, %+v, %s", r.State, r.Counts, foundCodes(r))
+	}
+}
+
+// TestAllOrgUnitsMayBeHeldBack ends as partly accepted, as nothing was refused, and what is held goes by itself later.
+func TestAllOrgUnitsMayBeHeldBack(t *testing.T) {
+	b := coverageBench(t, CoveragePolicy{On: true, ExpectedTypes: []string{"chw"}, Minimum: 100}, func(d *sandbox.CHTDocuments) {
+		for i, one := range d.Persons {
+			one.ID += "-second"
+			if i < 10 {
+				d.Persons = append(d.Persons, one)
+			}
+		}
+	})
+	r := b.july(t, "DsMchMonth1")
+	if r.State != ledger.PartlyAccepted || r.Counts.Accepted != 0 || r.Counts.Held == 0 || r.OrgUnits.Held != 6 || r.Coverage.OrgUnitsBelow != 6 {
+		t.Errorf("got %s, %+v, %+v, %+v", r.State, r.Counts, r.OrgUnits, r.Coverage)
+	}
+}
+
+// TestAnOrgUnitWithTooLittleCoverageIsNotComplete registers it when enough have synced, and takes that back when they fall away.
+func TestAnOrgUnitWithTooLittleCoverageIsNotComplete(t *testing.T) {
+	b := coverageBench(t, CoveragePolicy{On: true, ExpectedTypes: []string{"chw"}, Completeness: 60}, withoutDocuments("chw-eli", "chw-moved"))
+	b.DataSets[0].Completeness = Completeness{WhenAccepted: true, Undo: true, Notify: NotifyNever}
+	first := b.july(t, "DsMchMonth1")
+	if first.State != ledger.Accepted || first.Completeness == nil || first.Completeness.Registered != 5 || !strings.Contains(foundCodes(first), "completeness_below_coverage:1") {
+		t.Errorf("got %s, %+v, %s", first.State, first.Completeness, foundCodes(first))
+	}
+	b.cht.Change(func(d *sandbox.CHTDocuments) {
+		d.Persons = slices.DeleteFunc(slices.Clone(d.Persons), func(p sandbox.CHTContact) bool { return p.ID == "chw-eli" || p.ID == "chw-moved" })
+	})
+	b.clock = b.clock.Add(2 * time.Hour)
+	second := b.july(t, "DsMchMonth1")
+	if second.Completeness == nil || second.Completeness.Registered != 1 || second.Completeness.Already != 5 {
+		t.Errorf("when those who are silent are gone: got %+v, %s", second.Completeness, workersOf(t, b, "DsMchMonth1"))
+	}
+	b.cht.Change(func(d *sandbox.CHTDocuments) {
+		for i := range d.Persons {
+			if one := d.Persons[i]; one.ID == "chw-bahati" {
+				one.ID = "chw-new"
+				d.Persons = append(slices.Clone(d.Persons), one)
+				break
+			}
+		}
+	})
+	third := b.july(t, "DsMchMonth1")
+	if third.Completeness == nil || third.Completeness.Undone != 1 || third.Completeness.Registered != 0 {
+		t.Errorf("when one more is expected: got %+v, %s", third.Completeness, workersOf(t, b, "DsMchMonth1"))
+	}
+}
+
+// TestAMonthGoesWithoutItsCoverageUnlessARuleNeedsIt loses no month to a CHT that does not tell who has synced.
+func TestAMonthGoesWithoutItsCoverageUnlessARuleNeedsIt(t *testing.T) {
+	fault := sandbox.Fault{Kind: sandbox.LoginPage, Path: "/medic/_all_docs"}
+	b := coverageBench(t, CoveragePolicy{On: true})
+	b.cht.Fail(fault)
+	r := b.july(t, "DsMchMonth1")
+	if r.State != ledger.Accepted || r.Coverage != nil || !strings.Contains(foundCodes(r), "coverage_unknown:1") {
+		t.Errorf("got %s (%s), %+v, %s", r.State, r.Error, r.Coverage, foundCodes(r))
+	}
+	for name, change := range map[string]func(*DataSet){
+		"a minimum":      func(d *DataSet) { d.Coverage.Minimum = 50 },
+		"completeness":   func(d *DataSet) { d.Coverage.Completeness = 50 },
+		"reported zeros": func(d *DataSet) { d.Rules.EmptyOrgUnits = mapping.SendReported },
+	} {
+		b := coverageBench(t, CoveragePolicy{On: true})
+		change(&b.DataSets[0])
+		b.cht.Fail(fault)
+		if r := b.july(t, "DsMchMonth1"); r.State != ledger.Failed || r.Reason != CHTUnavailable || r.Counts.Accepted > 0 {
+			t.Errorf("%s: got %s, %s, %+v", name, r.State, r.Reason, r.Counts)
+		}
+	}
+}
+
+// TestWithoutCoverageNothingMoreIsAsked leaves a data set that does not want it as it was.
+func TestWithoutCoverageNothingMoreIsAsked(t *testing.T) {
+	b := coverageBench(t, CoveragePolicy{})
+	if r := b.july(t, "DsMchMonth1"); r.Coverage != nil || r.State != ledger.Accepted {
+		t.Errorf("got %s, %+v", r.State, r.Coverage)
+	}
+	asked, _ := b.meter.since()
+	for _, what := range asked {
+		if what != "/api/v2/export/dhis" {
+			t.Errorf("the CHT was asked for %s", what)
+		}
+	}
+}
