@@ -184,7 +184,7 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 		return err
 	}
 	live := m.live(p)
-	exported := p.bySource(settings)
+	exported := p.bySource(settings, set)
 	rules := mapping.New(p.set.Rules, exported, *set)
 	var gathered *gathering
 	err = p.patience.with(ctx, "the CHT", func() (err error) {
