@@ -51,11 +51,11 @@ func itemsOf(set *DataSet, settings *cht.Settings) []target.Item {
 
 // plainCombos writes the default combo of items in one way, by leaving it out: what one target says with it and another without is one
 // cell, and adds up.
-func plainCombos(items []target.Item, set *dhis2.DataSet) []target.Item {
+func plainCombos(items []target.Item, defaultCombo string) []target.Item {
 	items = slices.Clone(items)
 	for i := range items {
 		for _, combo := range []*string{&items[i].CategoryOptionCombo, &items[i].AttributeOptionCombo} {
-			if *combo == dhis2.DefaultCombo || *combo == set.DefaultCombo {
+			if *combo == dhis2.DefaultCombo || *combo == defaultCombo {
 				*combo = ""
 			}
 		}
@@ -64,12 +64,12 @@ func plainCombos(items []target.Item, set *dhis2.DataSet) []target.Item {
 }
 
 // bySource makes a plan ready for the settings of its source, and gives those that matter to what the CHT's export adds up itself: of
-// target documents, that is nothing.
-func (p *Plan) bySource(settings *cht.Settings, set *dhis2.DataSet) *cht.Settings {
+// target documents, that is nothing. The default combo is that of DHIS2, and empty where it was not asked.
+func (p *Plan) bySource(settings *cht.Settings, defaultCombo string) *cht.Settings {
 	if !p.set.FromTargets {
 		return settings
 	}
-	p.set.Targets.Items = plainCombos(itemsOf(&p.set, settings), set)
+	p.set.Targets.Items = plainCombos(itemsOf(&p.set, settings), defaultCombo)
 	for _, item := range p.set.Targets.Items {
 		if item.Measure == target.Percent {
 			p.set.Rules.Percents = append(p.set.Rules.Percents, item.DataElement)
