@@ -180,13 +180,16 @@ func (r *examining) sourceSet(ctx context.Context, p sheet, s Source, set DataSe
 		p.red("", Configuration, err).Who = chtAdmin + ", " + us
 		return
 	}
-	if !mapping.IsExported(settings, set.ID) {
+	if !set.FromTargets && !mapping.IsExported(settings, set.ID) {
 		what, remedy := withoutElements(settings, set.ID)
 		p.red("", Configuration, faulty(remedy, "%s, so that the CHT refuses the export", what)).Who = chtAdmin + ", " + us
 		return
 	}
 	p.green("", "known to the CHT")
 	r.changedSince(ctx, p, s, set)
+	if set.FromTargets { // what follows is of the export
+		return
+	}
 	for _, shared := range mapping.SharedElements(settings, set.ID) {
 		if slices.Contains(set.Rules.ExcludeDataElements, shared.DataElement) {
 			continue

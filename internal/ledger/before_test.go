@@ -2,8 +2,8 @@ package ledger
 
 import "testing"
 
-// testBefore asks for what a period is compared with: the last one before it of the same form and source.
-func testBefore(t *testing.T, l *Ledger, _ *clock) {
+// testPeriodBefore asks for what a period is compared with: the last one before it of the same form and source.
+func testPeriodBefore(t *testing.T, l *Ledger, _ *clock) {
 	ctx := t.Context()
 	of := func(period, source string) Key {
 		k := key()
