@@ -15,7 +15,7 @@ import (
 type compareCommand struct {
 	requestFlags
 
-	With string `help:"What the CHT is compared with: dhis2, what DHIS2 holds." default:"dhis2" enum:"dhis2"`
+	With string `help:"What is compared: dhis2, what the CHT gives with what DHIS2 holds; export or targets, the source that the data set is read from with the CHT's other one, with the cause of each difference." default:"dhis2" enum:"dhis2,export,targets"`
 	CSV  string `name:"csv" help:"Write every cell to this file, also those that agree." placeholder:"FILE"`
 	Each bool   `help:"Show each data element and org unit, not only those that differ most."`
 }
@@ -27,6 +27,9 @@ func (c compareCommand) Run(a *app) error {
 		return err
 	}
 	defer done()
+	if c.With != "dhis2" {
+		return c.contrast(a, s)
+	}
 	return c.concord(a, s, concording{ledger.ModeDifferences, c.CSV, c.Each})
 }
 

@@ -300,6 +300,14 @@ func TestExaminationFindsWhatIsWrong(t *testing.T) {
 		{"a target that the export leaves out", ailment{country: settings(func(s *sandbox.CHTSettings) {
 			s.Tasks.Targets.Items[0].DHIS = json.RawMessage("[" + string(s.Tasks.Targets.Items[0].DHIS) + "]")
 		})}, Amber, "targets", "leaves it out", chtAdmin},
+		{"a data set without elements", ailment{country: settings(func(s *sandbox.CHTSettings) {
+			for i := range s.Tasks.Targets.Items {
+				s.Tasks.Targets.Items[i].DHIS = nil
+			}
+		})}, Red, "data set SET", "no target of the CHT's settings names a data element of data set", "CHT admin, us"},
+		{"targets of which the denominator is sent", ailment{}, Green, "percent targets", "the denominator is sent", ""},
+		{"a fault of the CHT that is known here", ailment{cht: func(c *sandbox.CHTConfig) { c.Version = "4.13.0" }, set: func(s *DataSet) { s.KnownFaults = []string{"cht-daily", "cht-9714"} }},
+			Green, "version", "are known here, by known_faults", ""},
 		{"a category option that may not be written", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) {
 			m.DataElements[0].CategoryCombo = sandbox.DHIS2Ref{ID: m.CategoryCombos[0].ID}
 			m.CategoryOptions[0].Sharing.Public = "r-r-----"
@@ -338,7 +346,7 @@ func TestExaminationFindsWhatIsWrong(t *testing.T) {
 			c.Now = func() time.Time { return now().Add(20 * time.Hour) }
 		}}, Red, "clock", "20h0m0s ahead of ours, on another day", "us, DHIS2 admin"},
 		{"another calendar", ailment{dhis2: func(c *sandbox.DHIS2Config) { c.Calendar = "nepali" }}, Red, "calendar", "nepali", dhis2Admin},
-		{"a CHT that may set figures to 0", ailment{cht: func(c *sandbox.CHTConfig) { c.Version = "4.13.0" }}, Amber, "version", "4.13.0 writes a worker's figures once a day at most", chtAdmin},
+		{"a CHT that may set figures to 0", ailment{cht: func(c *sandbox.CHTConfig) { c.Version = "4.13.0" }}, Amber, "version", "4.13.0 writes a worker's figures once a day at most", "CHT admin, us"},
 		{"a CHT without an export", ailment{cht: func(c *sandbox.CHTConfig) { c.Version = "3.8.2" }}, Red, "version", "3.8.2 has no export", chtAdmin},
 		{"months that begin in the middle", ailment{country: settings(func(s *sandbox.CHTSettings) { s.UHC.MonthStartDate = 26 })}, Amber, "month start", "period 202608 is of 2026-07-26 to 2026-08-25", "CHT admin, us"},
 		{"nobody may export", ailment{country: settings(func(s *sandbox.CHTSettings) {

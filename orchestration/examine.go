@@ -290,6 +290,8 @@ func meaning(check string) (area, why string) {
 		return "data sets", "approved data must not change"
 	case "rules":
 		return "data sets", "a rule with a wrong id does nothing, and says nothing"
+	case "changed settings":
+		return "elements", "figures of two months that are not counted alike are compared all the same"
 	case "targets", "shared elements", "percent targets":
 		return "elements", "the export adds up, or leaves out, what DHIS2 keeps apart"
 	case "elements":

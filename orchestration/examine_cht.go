@@ -30,7 +30,7 @@ func (r *examining) examineSource(ctx context.Context, s Source) {
 	}
 	p.green("connection", fmt.Sprintf("CHT %s, credentials accepted", facts.info.Version))
 	r.way(p, s.Peer)
-	chtVersion(p, facts.info.Version)
+	chtVersion(p, facts.info.Version, r.silenced(s.Name))
 	if facts.settings, err = s.Client.Settings(ctx); err != nil {
 		p.red("settings", ReasonOf(err), err)
 		return
@@ -41,7 +41,7 @@ func (r *examining) examineSource(ctx context.Context, s Source) {
 	r.mayExport(ctx, p, s)
 	for _, set := range r.Submitter.DataSets {
 		if slices.Contains(set.CHT, s.Name) {
-			r.sourceSet(p.of("data set "+set.ID), facts.settings, set)
+			r.sourceSet(ctx, p.of("data set "+set.ID), s, set)
 		}
 	}
 }
@@ -65,18 +65,38 @@ func isBefore(version string, than ...int) bool {
 }
 
 // chtVersion tells the faults of a CHT's version that change figures.
-func chtVersion(p sheet, version string) {
-	const update = "update the CHT to 4.16 or later"
-	switch {
-	case isBefore(version, 3, 9):
+func chtVersion(p sheet, version string, silenced []string) {
+	if isBefore(version, 3, 9) {
 		p.red("version", Configuration, faulty("update the CHT to 3.9 or later", "%s has no export for DHIS2", version))
-	case isBefore(version, 4, 14):
-		p.amber("version", version+" writes a worker's figures once a day at most, and at the turn of a month may set them to 0 (cht-core 9714)", update+"; until then compare the first days' figures with the app")
-	case isBefore(version, 4, 16):
-		p.amber("version", version+" writes the figures of a month that is over once more, and may set them to 0 (cht-core 9714)", update)
+		return
+	}
+	found := faultsOf(version, silenced)
+	for _, f := range found {
+		p.amber("version", version+" "+f.text, fmt.Sprintf("update the CHT to %d.%d or later; until then compare figures of the last days of the month with the app. known_faults: [%s] of its data sets tells it no more", f.before[0], f.before[1], f.id)).Who = chtAdmin + ", " + us
+	}
+	switch all := faultsOf(version, nil); {
+	case len(found) > 0:
+	case len(all) > 0:
+		p.green("version", "the faults of "+version+" that change figures are known here, by known_faults")
 	default:
 		p.green("version", "no fault is known of "+version+" that changes figures")
 	}
+}
+
+// silenced are the faults that all data sets of a source silence.
+func (r *examining) silenced(source string) []string {
+	var all []string
+	first := true
+	for _, set := range r.Submitter.DataSets {
+		switch {
+		case !slices.Contains(set.CHT, source):
+		case first:
+			all, first = slices.Clone(set.KnownFaults), false
+		default:
+			all = slices.DeleteFunc(all, func(id string) bool { return !slices.Contains(set.KnownFaults, id) })
+		}
+	}
+	return all
 }
 
 // monthStart tells of months that are none of the calendar's.
@@ -154,12 +174,22 @@ func (r *examining) lastFetched(ctx context.Context, source string) ledger.Submi
 }
 
 // sourceSet looks at what the CHT's settings say of a data set.
-func (*examining) sourceSet(p sheet, settings *cht.Settings, set DataSet) {
+func (r *examining) sourceSet(ctx context.Context, p sheet, s Source, set DataSet) {
+	settings := r.sources[s.Name].settings
 	if err := settings.Check(set.ID); err != nil {
 		p.red("", Configuration, err).Who = chtAdmin + ", " + us
 		return
 	}
+	if !set.FromTargets && !mapping.IsExported(settings, set.ID) {
+		what, remedy := withoutElements(settings, set.ID)
+		p.red("", Configuration, faulty(remedy, "%s, so that the CHT refuses the export", what)).Who = chtAdmin + ", " + us
+		return
+	}
 	p.green("", "known to the CHT")
+	r.changedSince(ctx, p, s, set)
+	if set.FromTargets { // what follows is of the export
+		return
+	}
 	for _, shared := range mapping.SharedElements(settings, set.ID) {
 		if slices.Contains(set.Rules.ExcludeDataElements, shared.DataElement) {
 			continue
@@ -177,5 +207,22 @@ func (*examining) sourceSet(p sheet, settings *cht.Settings, set DataSet) {
 	}
 	for _, found := range mapping.NotExported(settings, set.ID) {
 		p.amber("targets", found.Text, found.Remedy)
+	}
+}
+
+// changedSince tells what the CHT's settings say otherwise than when the period before the one that closed last went.
+func (r *examining) changedSince(ctx context.Context, p sheet, s Source, set DataSet) {
+	settings := r.sources[s.Name].settings
+	period, err := latestClosed(&set, settings, r.now, s.zone())
+	if err != nil {
+		return // the clock is centuries off, which others tell
+	}
+	changes, err := changedSettings(ctx, r.store, ledger.Key{DHIS2: set.DHIS2, DataSet: set.ID, Period: period, CHT: s.Name}, directionOf(settings, set.ID))
+	if err != nil {
+		p.amber("changed settings", err.Error(), hintOf(err)).Who = us
+		return
+	}
+	for _, c := range changes {
+		p.amber("changed settings", c.Text, c.Remedy).Who = chtAdmin + ", " + us
 	}
 }

@@ -375,7 +375,7 @@ func (b beside) nested(wanted []string) {
 			below++
 		}
 	}
-	if below == 0 {
+	if by := b.set.Targets; below == 0 || b.set.FromTargets && (by.Lowest || by.Level != "") {
 		return
 	}
 	outer := slices.Sorted(maps.Keys(above))

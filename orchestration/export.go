@@ -36,7 +36,7 @@ func (s *Submitter) readExport(ctx context.Context, p *Plan, rules *mapping.Mapp
 			return g.take(v, rules)
 		})
 		if err != nil {
-			return err
+			return s.exportFault(ctx, p, month, err)
 		}
 	}
 	return nil
@@ -58,7 +58,7 @@ func (g *gathering) checkTags(ctx context.Context, from Source, err error) error
 	}
 	tags := from.Client.CheckTags(ctx) // no evidence is kept of it, as ids of documents name people
 	if errors.As(tags, &e) && e.Kind == cht.Refused {
-		return tags
+		return causeOf(e, nepaliCode, e.What, e.Remedy)
 	}
 	return cmp.Or(err, ctx.Err())
 }

@@ -44,6 +44,9 @@ func (n *nest) names() string {
 // findNests finds the org units of which something would be sent, and inside of which something else is. What an old reading of the
 // metadata finds is looked at again by a new one.
 func (w *settlement) findNests(ctx context.Context, g *gathering) error {
+	if by := w.set.Targets; w.set.FromTargets && (by.Lowest || by.Level != "") { // each document counts at one place only
+		return nil
+	}
 	var sends []string
 	for id, whether := range g.figures {
 		if whether {

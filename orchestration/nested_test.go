@@ -225,3 +225,33 @@ func TestNestsAreThoseOfAllPairs(t *testing.T) {
 		}
 	}
 }
+
+// Of target documents it is the same, but where each of them counts at one place only.
+func TestOfTargetDocumentsNothingIsCountedTwiceEither(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(d *DataSet)
+		want   string
+		outer  bool
+	}{
+		{"refused", func(d *DataSet) { d.Nested = "" }, "nested_org_units", false},
+		{"lowest of the org units", func(d *DataSet) { d.Nested = LowestNested }, "nested_org_units", false},
+		{"counted at the lowest place", func(d *DataSet) { d.Nested, d.Targets.Lowest = "", true }, "", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := newRecordedBench(t)
+			for i := range b.DataSets {
+				test.change(&b.DataSets[i])
+			}
+			r := b.july(t, "DsMchMonth1")
+			inner, outer := false, false
+			for _, v := range b.dhis2.Values() {
+				inner = inner || v.OrgUnit == "OuAmaniChu2"
+				outer = outer || v.OrgUnit == "OuAmaniHC01"
+			}
+			if told := strings.Contains(foundCodes(r), "nested_org_units"); told != (test.want != "") || !inner || outer != test.outer {
+				t.Errorf("%s %+v %s; DHIS2 has values of the inner org unit: %t, of the outer one: %t", r.State, r.Counts, foundCodes(r), inner, outer)
+			}
+		})
+	}
+}

@@ -46,6 +46,9 @@ type Plan struct {
 	forgetful map[string]bool
 	tally     *tally
 	evidence  *evidence
+	// described is what the CHT's settings say; nil before they are read. settings is what of it is kept for the periods that follow.
+	described *cht.Settings
+	settings  []byte
 	// isPreview says that a person waits for it, who may have mended an account just now.
 	isPreview bool
 	// coverage is who has synced; nil where that is not known. isPastMinimum says that the minimum of it counts no more.
@@ -137,6 +140,10 @@ func (p *Plan) fail(err error) {
 	if errors.As(err, &check) {
 		p.tally.issues.Add(check.Issue)
 	}
+	var named *sourceFault
+	if errors.As(err, &named) {
+		p.tally.issues.Add(named.Issue)
+	}
 	f := failureOf(err)
 	p.tally.failure = &f
 }
@@ -171,14 +178,18 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	if err != nil {
 		return err
 	}
+	p.described = settings
 	if err := settings.Check(p.set.ID); err != nil {
-		return err
+		return calendarFault(settings, p.set.ID, err)
 	}
 	s.keepCalendar(ctx, p.from, settings)
 	if p.period, err = s.check(p, *set, settings); err != nil {
 		return err
 	}
 	p.tally.report.Period = p.period.String()
+	if err := s.noteSettings(ctx, p, settings); err != nil {
+		return err
+	}
 	k, err := s.checking(ctx, p, m)
 	if err != nil {
 		return err
@@ -197,6 +208,7 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 		return err
 	}
 	defer gathered.spool.close()
+	s.tellKnownFaults(ctx, p)
 	if err := s.cover(ctx, p, rules, live); err != nil {
 		return err
 	}
@@ -630,6 +642,9 @@ func (s *Submitter) store(ctx context.Context, sub ledger.Submission, p *Plan) (
 	}
 	if p.tally.quarantine != nil && p.tally.failure == nil {
 		l.Quarantine = p.tally.quarantine.all
+	}
+	if p.tally.failure == nil {
+		l.Settings = p.settings
 	}
 	next := concludeStep
 	counts := p.tally.report.Counts

@@ -102,6 +102,9 @@ func (w *settlement) settle(ctx context.Context, g *gathering) (err error) {
 		if err := w.tellGrowth(ctx); err != nil {
 			return err
 		}
+		if err := w.tellVanished(ctx, g); err != nil {
+			return err
+		}
 	}
 	if err := p.agreed.seal(); err != nil {
 		return err

@@ -159,6 +159,8 @@ type Submitter struct {
 	down map[string]downed
 	// known is what DHIS2 said of its data sets, by destination and data set.
 	known map[string]*metadata
+	// versions are those of the sources.
+	versions map[string]knownVersion
 	// sizers remember how large a request each destination takes well.
 	sizers map[string]*sizer
 	// reading has a place for each source that is being read.

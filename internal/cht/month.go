@@ -53,7 +53,7 @@ func (c *Client) CheckTags(ctx context.Context) error {
 	return nil
 }
 
-const nepaliRemedy = "months of the Nepali calendar cannot be sent as Gregorian ones; this version of the mediator sends Gregorian months only"
+const nepaliRemedy = "months of the Nepali calendar cannot be sent as Gregorian ones, and the CHT's export mistakes one for the other (cht-core 10652, 11342, 11413); this version of the mediator sends Gregorian months only"
 
 // FirstDay is the first day of the interval that CHT tags with the month: the day after the last one of the month before.
 func (s *Settings) FirstDay(month Month) time.Time {

@@ -74,6 +74,8 @@ type Preparation struct {
 	// Coverage says who has synced; nil where nobody knows. Its key is that of the submission.
 	Coverage *Coverage
 	Issues   []issue.Issue
+	// Settings is what the source's settings say of the data set; nil is not told.
+	Settings []byte
 	// Facts is a JSON object of what the step knows of itself; nil is an empty one.
 	Facts []byte
 	// IssuesTotal is how many issues there are where it is more than the list holds.
@@ -125,6 +127,9 @@ func (l *Ledger) Prepared(ctx context.Context, id string, p Preparation, next Ne
 			return err
 		}
 		if err := l.storeCoverage(ctx, tx, s, p.Coverage); err != nil {
+			return err
+		}
+		if err := keepSettings(ctx, tx, s, p.Settings); err != nil {
 			return err
 		}
 		if err := addIssues(ctx, tx, s, p.Issues, max(p.IssuesTotal, len(p.Issues))); err != nil {

@@ -72,6 +72,7 @@ func suite(t *testing.T, opened func(*testing.T, *clock) *Ledger) {
 		{"what was accepted can be forgotten", testForget},
 		{"org units are registered once, whatever their source", testRegistrations},
 		{"who has synced is kept in numbers", testCoverage},
+		{"what a period is compared with is that of the one before", testPeriodBefore},
 		{"target documents are remembered", testTargetDocuments},
 		{"the sum that is remembered is proved", testTargetProof},
 		{"counts of targets come back as they went in", testTargetCounts},

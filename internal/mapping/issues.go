@@ -190,6 +190,11 @@ func combosOf(t cht.Target) string {
 	return orDefault(t.CategoryOptionCombo) + "/" + orDefault(t.AttributeOptionCombo)
 }
 
+// IsExported says that the export has something of a data set: one without data elements it refuses.
+func IsExported(settings *cht.Settings, dataSet string) bool {
+	return slices.ContainsFunc(settings.Targets, func(t cht.Target) bool { return t.For(dataSet) && !t.Listed })
+}
+
 // Extras tells of fields of the export that were dropped, from their names and how often they came.
 func Extras(counts map[string]int) []issue.Issue {
 	var found []issue.Issue

@@ -60,6 +60,8 @@ type CHTUHC struct {
 type CHTVisitCount struct {
 	MonthStartDate int `json:"month_start_date,omitempty"`
 	VisitCountGoal int `json:"visit_count_goal"`
+	// NepaliMonths lets months be those of the Nepali calendar (5.3 and later).
+	NepaliMonths bool `json:"use_bikram_sambat_months,omitempty"`
 }
 
 // CHTDataSet is a data set that can be exported.

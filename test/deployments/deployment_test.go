@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/sandbox"
+	"github.com/cht-dhis2/mediator/internal/target"
 	"github.com/cht-dhis2/mediator/orchestration"
 )
 
@@ -28,16 +29,21 @@ var today = time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC)
 type deployment struct {
 	*rand.Rand
 
+	// name is the CHT's.
+	name  string
 	cht   sandbox.CHTDocuments
 	dhis2 sandbox.DHIS2Metadata
 	zone  *time.Location
 	// sets are the data sets, of which the first one is sent; tag is the month's in the CHT, period DHIS2's.
 	sets        []string
 	tag, period string
-	targets     []target
+	targets     []chtTarget
 	// reads says that the target documents are read; else it is the export.
 	reads  bool
 	nested orchestration.NestedPolicy
+	// rules are for target documents; without items those of the CHT's settings count.
+	rules   target.Rules
+	asFirst bool
 
 	made  int
 	units []string
@@ -46,8 +52,8 @@ type deployment struct {
 	flat   bool
 }
 
-// target is a target of the settings, and where it goes.
-type target struct {
+// chtTarget is a target of the settings, and where it goes.
+type chtTarget struct {
 	id, kind string
 	// listed says that it names its elements in an array.
 	listed bool
@@ -59,7 +65,7 @@ type destination struct{ set, element, combo, attribute string }
 
 // newDeployment invents a deployment from a seed.
 func newDeployment(seed uint64) *deployment {
-	d := &deployment{Rand: rand.New(rand.NewPCG(seed, 7)), parent: map[string]string{}}
+	d := &deployment{Rand: rand.New(rand.NewPCG(seed, 7)), parent: map[string]string{}, name: fmt.Sprintf("county-%d", seed)}
 	d.sets = []string{d.uid("Ds"), d.uid("Ds")}[:1+d.IntN(2)]
 	d.zone = []*time.Location{time.UTC, time.FixedZone("east", 3*3600), time.FixedZone("west", -4*3600)}[d.IntN(3)]
 	month := time.Month(7 + d.IntN(4))
@@ -67,9 +73,10 @@ func newDeployment(seed uint64) *deployment {
 		month = time.November // over for those whose months begin before the 23rd
 	}
 	d.tag, d.period = fmt.Sprintf("2026-%02d", month), fmt.Sprintf("2026%02d", month)
-	d.reads = false
+	d.reads = d.one(2)
 	d.nested = some(d, []orchestration.NestedPolicy{"", "", orchestration.LowestNested, orchestration.AllowNested})
 	d.makeTargets()
+	d.makeRules()
 	d.makePlaces()
 	d.makeDocuments()
 	d.makeSettings()
@@ -100,7 +107,7 @@ func (d *deployment) makeTargets() {
 		return some(d, elements)
 	}
 	for i := range 3 + d.IntN(8) {
-		t := target{id: fmt.Sprintf("target-%d", i), kind: "count"}
+		t := chtTarget{id: fmt.Sprintf("target-%d", i), kind: "count"}
 		if d.one(4) {
 			t.kind = "percent"
 		}
@@ -125,6 +132,39 @@ func (d *deployment) makeTargets() {
 			t.to = append(t.to, to)
 		}
 		d.targets = append(d.targets, t)
+	}
+}
+
+// makeRules chooses how target documents are added up.
+func (d *deployment) makeRules() {
+	r := &d.rules
+	switch d.IntN(4) {
+	case 0:
+		r.Lowest = true
+	case 1:
+		r.Level = some(d, []string{"district", "health_facility", "chw_area"})
+	}
+	r.Duplicates = some(d, []target.Duplicates{target.Latest, target.Together, target.Largest})
+	if d.one(3) {
+		r.ExcludeTypes = []string{"chw_supervisor"}
+	}
+	d.asFirst = d.one(2)
+	if d.one(2) {
+		return
+	}
+	// Items of the configuration: some of those of the settings and others, each cell by one measure.
+	measures := map[cell]target.Measure{}
+	for _, t := range d.targets {
+		for _, to := range t.to {
+			at := cell{"", to.element, noDefault(to.combo), noDefault(to.attribute)}
+			if _, known := measures[at]; !known {
+				measures[at] = some(d, []target.Measure{target.Total, target.Pass, target.Percent})
+			}
+			item := target.Item{Target: t.id, DataElement: at.element, CategoryOptionCombo: at.combo, AttributeOptionCombo: at.attribute, Measure: measures[at]}
+			if !d.one(5) && !slices.Contains(r.Items, item) {
+				r.Items = append(r.Items, item)
+			}
+		}
 	}
 }
 
@@ -165,6 +205,9 @@ func (d *deployment) place(kind string, above *sandbox.CHTParent, carries int) *
 	c := sandbox.CHTContact{ID: d.contactID(kind), Type: "contact", ContactType: kind, Name: kind, Parent: above}
 	if carries == 1 && !d.one(6) || carries > 1 && d.one(carries) {
 		c.DHIS = d.orgUnits(above)
+	}
+	if d.one(40) {
+		d.cht.Deleted = append(d.cht.Deleted, c.ID)
 	}
 	d.cht.Places = append(d.cht.Places, c)
 	return &sandbox.CHTParent{ID: c.ID, Parent: above}
@@ -464,5 +507,43 @@ func (d *deployment) addAges() {
 			ID: id, Name: "Element " + id, DomainType: "AGGREGATE", ValueType: "INTEGER_ZERO_OR_POSITIVE", AggregationType: "SUM",
 			ZeroIsSignificant: d.one(2), CategoryCombo: ref(combo),
 		})
+	}
+}
+
+// live lets a few things happen: late documents, changed and removed ones, people who move or go, places that get other org units.
+func (d *deployment) live() {
+	d.cht.Persons, d.cht.Places, d.cht.Targets = slices.Clone(d.cht.Persons), slices.Clone(d.cht.Places), slices.Clone(d.cht.Targets)
+	d.cht.Deleted = slices.Clone(d.cht.Deleted)
+	for range 1 + d.IntN(5) {
+		person := &d.cht.Persons[d.IntN(len(d.cht.Persons))]
+		place := &d.cht.Places[d.IntN(len(d.cht.Places))]
+		switch d.IntN(7) {
+		case 0, 1:
+			d.made++
+			d.cht.Targets = append(d.cht.Targets, d.document(person.ID, fmt.Sprintf("late-%d", d.made), d.tag))
+		case 2:
+			if len(d.cht.Targets) > 0 {
+				doc := &d.cht.Targets[d.IntN(len(d.cht.Targets))]
+				changed := d.document(doc.Owner, "", d.tag)
+				doc.Targets, doc.UpdatedDate, doc.Odd = changed.Targets, changed.UpdatedDate, nil
+				if d.one(6) {
+					d.spoil(doc, true)
+				}
+			}
+		case 3:
+			if len(d.cht.Targets) > 0 {
+				at := d.IntN(len(d.cht.Targets))
+				d.cht.Targets = slices.Delete(d.cht.Targets, at, at+1)
+			}
+		case 4, 5:
+			person.Parent = &sandbox.CHTParent{ID: place.ID, Parent: place.Parent}
+			if d.one(4) {
+				d.cht.Deleted = append(d.cht.Deleted, person.ID)
+			}
+		case 6:
+			if len(d.units) > 0 {
+				place.DHIS = sandbox.CHTOrgUnits{{OrgUnit: some(d, d.units)}}
+			}
+		}
 	}
 }

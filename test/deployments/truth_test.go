@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/cht-dhis2/mediator/internal/sandbox"
+	"github.com/cht-dhis2/mediator/internal/target"
 )
 
 // What is true is computed here from the documents, the slow way, and with nothing of the mediator: each document on its own, each of
@@ -21,6 +22,8 @@ type truth struct {
 	unknown map[cell]bool
 	// breaks says that the CHT's own export fails wholly.
 	breaks bool
+	// together are, for each owner whose work counts, the org units for which it does.
+	together [][]string
 }
 
 // contact gives a contact that is there.
@@ -99,8 +102,9 @@ func (d *deployment) destinations(id, orgUnit string) (cells []cell, listed bool
 		}
 		listed = t.listed
 		for _, to := range t.to {
-			if to.set == "" || to.set == d.sets[0] {
-				cells = append(cells, cell{orgUnit, to.element, noDefault(to.combo), noDefault(to.attribute)})
+			at := cell{orgUnit, to.element, noDefault(to.combo), noDefault(to.attribute)}
+			if (to.set == "" || to.set == d.sets[0]) && !slices.Contains(cells, at) { // what stands there twice is counted once
+				cells = append(cells, at)
 			}
 		}
 	}
@@ -151,4 +155,181 @@ func (d *deployment) addTotals(t *truth, doc *sandbox.CHTTargetDocument, units [
 			}
 		}
 	}
+}
+
+// ofDocuments is what is true by the rules for target documents. first gives owners as they were when their documents first counted,
+// where that is what matters.
+func (d *deployment) ofDocuments(first map[string]*sandbox.CHTContact) *truth {
+	t := &truth{unknown: map[cell]bool{}}
+	pass, total := map[cell]int64{}, map[cell]int64{}
+	measures := map[cell]target.Measure{}
+	byOwner := map[string][]*sandbox.CHTTargetDocument{}
+	for _, doc := range d.month() {
+		byOwner[doc.Owner] = append(byOwner[doc.Owner], doc)
+	}
+	for id, docs := range byOwner {
+		owner := d.contact(id)
+		if then, known := first[id]; known {
+			owner = then
+		}
+		if owner == nil || slices.Contains(d.rules.ExcludeTypes, owner.ContactType) {
+			continue
+		}
+		units := d.countsFor(owner)
+		docs, alike := d.chosen(slices.DeleteFunc(docs, func(doc *sandbox.CHTTargetDocument) bool { return !d.usable(doc) }))
+		for _, doc := range alike {
+			for i := range doc.Targets {
+				for _, at := range d.cellsOf(doc.Targets[i].ID, units) {
+					t.unknown[at] = true
+				}
+			}
+		}
+		for _, doc := range docs {
+			for i := range doc.Targets {
+				for _, item := range d.itemsOf(doc.Targets[i].ID) {
+					for _, unit := range units {
+						at := cell{unit, item.DataElement, noDefault(item.CategoryOptionCombo), noDefault(item.AttributeOptionCombo)}
+						p, _ := whole(doc.Targets[i].Value.Pass)
+						n, _ := whole(doc.Targets[i].Value.Total)
+						pass[at] += p
+						total[at] += n
+						measures[at] = item.Measure
+					}
+				}
+			}
+		}
+		if len(docs) > 0 {
+			t.together = append(t.together, units)
+		}
+	}
+	t.values = map[cell]int64{}
+	for at, measure := range measures {
+		switch {
+		case measure == target.Total:
+			t.values[at] = total[at]
+		case measure == target.Pass:
+			t.values[at] = pass[at]
+		case total[at] > 0:
+			t.values[at] = int64(math.Floor(100*float64(pass[at])/float64(total[at]) + 0.5))
+		}
+	}
+	return t
+}
+
+// owners gives those of the month's documents that are there, as they are now.
+func (d *deployment) owners() map[string]*sandbox.CHTContact {
+	now := map[string]*sandbox.CHTContact{}
+	for _, doc := range d.month() {
+		if owner := d.contact(doc.Owner); owner != nil {
+			copied := *owner
+			now[owner.ID] = &copied
+		}
+	}
+	return now
+}
+
+// itemsOf gives the items that a target feeds.
+func (d *deployment) itemsOf(id string) []target.Item {
+	if d.rules.Items != nil {
+		return slices.DeleteFunc(slices.Clone(d.rules.Items), func(i target.Item) bool { return i.Target != id })
+	}
+	var items []target.Item
+	cells, _ := d.destinations(id, "")
+	for _, at := range cells {
+		items = append(items, target.Item{Target: id, DataElement: at.element, CategoryOptionCombo: at.combo, AttributeOptionCombo: at.attribute})
+	}
+	return items
+}
+
+// usable says whether all of a document can be read that the data set needs.
+func (d *deployment) usable(doc *sandbox.CHTTargetDocument) bool {
+	if doc.Targets == nil {
+		return false
+	}
+	for i := range doc.Targets {
+		count := &doc.Targets[i]
+		if count.Odd == "null" {
+			return false
+		}
+		for _, item := range d.itemsOf(count.ID) {
+			if count.Value == nil {
+				return false
+			}
+			_, hasPass := whole(count.Value.Pass)
+			_, hasTotal := whole(count.Value.Total)
+			if !hasTotal && item.Measure != target.Pass || !hasPass && item.Measure != target.Total {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// cellsOf gives the cells of org units to which a target adds.
+func (d *deployment) cellsOf(id string, units []string) (cells []cell) {
+	for _, item := range d.itemsOf(id) {
+		for _, unit := range units {
+			cells = append(cells, cell{unit, item.DataElement, noDefault(item.CategoryOptionCombo), noDefault(item.AttributeOptionCombo)})
+		}
+	}
+	return cells
+}
+
+// chosen gives the documents of an owner that count, and those between which nothing but chance decides.
+func (d *deployment) chosen(docs []*sandbox.CHTTargetDocument) (counted, alike []*sandbox.CHTTargetDocument) {
+	if d.rules.Duplicates == target.Together || len(docs) < 2 {
+		return docs, nil
+	}
+	// The day is that of the midnight which is nearest, as the zone of the phone is not told.
+	day := func(doc *sandbox.CHTTargetDocument) int64 { return (doc.UpdatedDate + 12*3600_000) / (24 * 3600_000) }
+	size := func(doc *sandbox.CHTTargetDocument) (sum int64) {
+		for i := range doc.Targets {
+			if len(d.itemsOf(doc.Targets[i].ID)) > 0 {
+				n, _ := whole(doc.Targets[i].Value.Total)
+				sum += n
+			}
+		}
+		return sum
+	}
+	rank := func(doc *sandbox.CHTTargetDocument) [2]int64 {
+		if d.rules.Duplicates == target.Largest {
+			return [2]int64{size(doc), day(doc)}
+		}
+		return [2]int64{day(doc), size(doc)}
+	}
+	best := slices.MaxFunc(docs, func(a, b *sandbox.CHTTargetDocument) int {
+		of, other := rank(a), rank(b)
+		return slices.Compare(of[:], other[:])
+	})
+	for _, doc := range docs {
+		if rank(doc) == rank(best) {
+			alike = append(alike, doc)
+		}
+	}
+	if len(alike) == 1 {
+		alike = nil
+	}
+	return []*sandbox.CHTTargetDocument{best}, alike
+}
+
+// countsFor gives the org units for which an owner's documents count.
+func (d *deployment) countsFor(owner *sandbox.CHTContact) []string {
+	var units []string
+	for at, contact := range d.line(owner) {
+		if at == 0 {
+			contact = d.contact(owner.ID) // what it carries is asked today
+		}
+		if contact == nil || d.rules.Level != "" && contact.ContactType != d.rules.Level {
+			continue
+		}
+		for _, unit := range d.unitsOf(contact) {
+			if !slices.Contains(units, unit) {
+				units = append(units, unit)
+			}
+		}
+		if len(units) > 0 && (d.rules.Lowest || d.rules.Level != "") {
+			break
+		}
+	}
+	return units
 }
