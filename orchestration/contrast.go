@@ -140,7 +140,7 @@ func (b *bothSources) read(ctx context.Context) error {
 	}
 	b.contrast.Period = b.period.String()
 	b.set.FromTargets, b.set.Coverage.On = true, false // who should have reported makes no figure another one
-	b.bySource(settings)
+	b.bySource(settings, "")
 	store, done, err := s.targetStore(ctx)
 	if err != nil {
 		return err

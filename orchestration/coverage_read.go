@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/cht"
@@ -197,7 +198,18 @@ func (r *targetReading) expectTypes(ctx context.Context, types []string) error {
 	if err == nil && len(fresh) > 0 {
 		err = pass()
 	}
+	if err == nil && len(r.expected) == 0 { // else nobody would be expected anywhere, and no org unit be below anything
+		err = noneOfTypes(types)
+	}
 	return err
+}
+
+// noneOfTypes says that a CHT has no contact of some types.
+func noneOfTypes(types []string) error {
+	return &cht.Error{
+		Doing: "find the workers who are expected to sync", Kind: cht.Refused, What: "the CHT has no contact of type " + strings.Join(types, " or "),
+		Remedy: "check expected_contact_types of the data set: they are ids of contact_types in the CHT's settings",
+	}
 }
 
 // ownerOf makes of a contact what is remembered of an owner.

@@ -195,7 +195,7 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 		return err
 	}
 	live := m.live(p)
-	exported := p.bySource(settings)
+	exported := p.bySource(settings, set.DefaultCombo)
 	rules := mapping.New(p.set.Rules, exported, *set)
 	var gathered *gathering
 	err = p.patience.with(ctx, "the CHT", func() (err error) {

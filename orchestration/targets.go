@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/cht"
+	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/mapping"
 	"github.com/cht-dhis2/mediator/internal/openhim"
@@ -48,13 +49,27 @@ func itemsOf(set *DataSet, settings *cht.Settings) []target.Item {
 	return items
 }
 
+// plainCombos writes the default combo of items in one way, by leaving it out: what one target says with it and another without is one
+// cell, and adds up.
+func plainCombos(items []target.Item, defaultCombo string) []target.Item {
+	items = slices.Clone(items)
+	for i := range items {
+		for _, combo := range []*string{&items[i].CategoryOptionCombo, &items[i].AttributeOptionCombo} {
+			if *combo == dhis2.DefaultCombo || *combo == defaultCombo {
+				*combo = ""
+			}
+		}
+	}
+	return items
+}
+
 // bySource makes a plan ready for the settings of its source, and gives those that matter to what the CHT's export adds up itself: of
-// target documents, that is nothing.
-func (p *Plan) bySource(settings *cht.Settings) *cht.Settings {
+// target documents, that is nothing. The default combo is that of DHIS2, and empty where it was not asked.
+func (p *Plan) bySource(settings *cht.Settings, defaultCombo string) *cht.Settings {
 	if !p.set.FromTargets {
 		return settings
 	}
-	p.set.Targets.Items = itemsOf(&p.set, settings)
+	p.set.Targets.Items = plainCombos(itemsOf(&p.set, settings), defaultCombo)
 	for _, item := range p.set.Targets.Items {
 		if item.Measure == target.Percent {
 			p.set.Rules.Percents = append(p.set.Rules.Percents, item.DataElement)

@@ -628,3 +628,20 @@ func TestAPreviewWithoutAStoreLeavesNothingBehind(t *testing.T) {
 		t.Errorf("got %v, %v", left, err)
 	}
 }
+
+// TestTargetsThatWriteTheDefaultComboInTwoWaysAddUp lets one of two targets of a data element name the default combo, and the other none.
+func TestTargetsThatWriteTheDefaultComboInTwoWaysAddUp(t *testing.T) {
+	plain, named := newRecordedBench(t), newRecordedBench(t, func(d *sandbox.CHTDocuments) {
+		for i := range d.Settings.Tasks.Targets.Items {
+			if item := &d.Settings.Tasks.Targets.Items[i]; item.ID == "newborn-visits-day-3" {
+				item.DHIS = json.RawMessage(`{"dataElement":"DeNewbornV1","dataSet":"DsMchMonth1","categoryOptionCombo":"` + dhis2.DefaultCombo + `"}`)
+			}
+		}
+	})
+	for _, b := range []*recordedBench{plain, named} {
+		b.july(t, "DsMchMonth1")
+	}
+	if want, got := plain.holds("DeNewbornV1"), named.holds("DeNewbornV1"); got != want || want == "" {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}

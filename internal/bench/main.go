@@ -22,18 +22,21 @@ import (
 
 func main() {
 	var (
-		orgUnits = flag.Int("org-units", 10000, "org units of the large month")
-		elements = flag.Int("elements", 100, "data elements of each")
-		runs     = flag.Int("runs", 3, "how often each client runs; the middle one of its times counts")
-		write    = flag.String("write", "", "file to write the result to, beside the standard output")
-		asStub   = flag.Bool("stub", false, "serve the stubs (used by the program itself)")
-		plain    = flag.String("storeless", "", "carry the month between the stubs at this address, without a store (used by the program itself)")
+		orgUnits  = flag.Int("org-units", 10000, "org units of the large month")
+		elements  = flag.Int("elements", 100, "data elements of each")
+		runs      = flag.Int("runs", 3, "how often each client runs; the middle one of its times counts")
+		write     = flag.String("write", "", "file to write the result to, beside the standard output")
+		asStub    = flag.Bool("stub", false, "serve the stubs (used by the program itself)")
+		validated = flag.String("validate", "", "read the target documents of the stub at this address and only validate them (used by the program itself)")
+		plain     = flag.String("storeless", "", "carry the month between the stubs at this address, without a store (used by the program itself)")
 	)
 	flag.Parse()
 	var err error
 	switch {
 	case *asStub:
 		err = stub(*orgUnits, *elements)
+	case *validated != "":
+		err = validate(*validated)
 	case *plain != "":
 		err = storeless(*plain, os.TempDir())
 	default:
@@ -110,6 +113,9 @@ func bench(orgUnits, elements, runs int, write string) error {
 		return err
 	}
 	if r.ladder, err = measureLadder(binary, folder, orgUnits); err != nil {
+		return err
+	}
+	if r.documents, err = measureDocuments(binary, folder, runs); err != nil {
 		return err
 	}
 	text := report(orgUnits, elements, clients, r)
@@ -307,6 +313,7 @@ type results struct {
 	// asked for one after the other.
 	queued, oneByOne time.Duration
 	ladder           ladder
+	documents        documents
 }
 
 func report(orgUnits, elements int, clients []client, r results) string {
@@ -356,6 +363,12 @@ func report(orgUnits, elements int, clients []client, r results) string {
 		r.ladder.bad, r.ladder.orgUnits, r.ladder.clean, r.ladder.requests, r.ladder.bound())
 	off := large[unchecked]
 	fmt.Fprintf(&b, "| CPU and memory of the checks, their metadata included, beyond the same without them | %.2f s, %.0f MiB | 0.25 s, 16 MiB |\n", (own.cpu - off.cpu).Seconds(), mib(own.memory-off.memory))
+	docs := r.documents
+	what := fmt.Sprintf("%d target documents of %d targets", benchWorkers, benchTargets)
+	fmt.Fprintf(&b, "| %s, read and added up on a new store, and their sums sent: peak memory | %.0f MiB | 64 MiB |\n", what, mib(docs.first.memory))
+	fmt.Fprintf(&b, "| the same: wall time and CPU against a program that only validates the same JSON | %.2f x, %.2f x | 2 x |\n", docs.first.wall.Seconds()/docs.validated.wall.Seconds(), docs.first.cpu.Seconds()/docs.validated.cpu.Seconds())
+	fmt.Fprintf(&b, "| the same read again with 1 %% of the documents changed: bytes of the answers about documents, workers and places, of %.0f MB | %.2f %% | 5 %% |\n", float64(docs.bytes)/1e6, 100*float64(docs.bytesAgain)/float64(docs.bytes))
+	fmt.Fprintf(&b, "| the same: peak memory, and wall time against the first reading | %.0f MiB, %.2f x | 64 MiB |\n", mib(docs.again.memory), docs.again.wall.Seconds()/docs.first.wall.Seconds())
 	fmt.Fprintf(&b, "| demo to its first output | %.3f s | 0.3 s |\n", r.demo.Seconds())
 	return b.String()
 }

@@ -41,8 +41,11 @@ func stub(orgUnits, elements int) error {
 		}
 	}
 	set(0, false)
+	docs := newDocumentStub(orgUnits, elements)
+	docs.serve(mux)
 	mux.HandleFunc("GET /set", func(_ http.ResponseWriter, r *http.Request) {
 		changed, _ := strconv.Atoi(r.FormValue("changed"))
+		docs.changed.Store(int64(changed))
 		set(changed, r.FormValue("holds") == "true")
 	})
 	mux.HandleFunc("GET /api/dataValueSets", func(w http.ResponseWriter, _ *http.Request) {
@@ -63,7 +66,9 @@ func stub(orgUnits, elements int) error {
 	})
 	for path, answer := range map[string]any{
 		"GET /api/deploy-info": map[string]any{"version": "5.2.0"},
-		"GET /api/v1/settings": map[string]any{"dhis_data_sets": []any{map[string]any{"id": benchSet}}},
+		"GET /api/v1/settings": map[string]any{
+			"dhis_data_sets": []any{map[string]any{"id": benchSet}}, "tasks": map[string]any{"targets": targetSettings(elements)},
+		},
 		"GET /api/me": map[string]any{
 			"username": "bench", "authorities": []string{"F_DATAVALUE_ADD"}, "organisationUnits": []any{map[string]any{"id": "OuBenchRoot", "path": "/OuBenchRoot"}},
 		},

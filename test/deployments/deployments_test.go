@@ -184,6 +184,9 @@ func (s *stand) differences(o *outcome) []string {
 			found = append(found, fmt.Sprintf("%v is %s (unknown: %t), is not sent, and not named", at, wanted, want.unknown[at]))
 		}
 	}
+	if s.reads && slices.ContainsFunc(o.report.Issues, func(i issue.Issue) bool { return i.Code == "duplicate_cell" }) {
+		found = append(found, "a cell was added up twice")
+	}
 	slices.Sort(found)
 	return slices.Concat(found, s.denominators(o), s.nests(o))
 }
