@@ -159,7 +159,7 @@ func BenchmarkMonthOfTargetDocuments(b *testing.B) {
 			c.bytes = 0
 			p := s.newPlan("id", who, Request{DataSet: "DsMonthly01", Period: "202607", CHT: "county"})
 			p.period, _ = dhis2.ParsePeriod("202607")
-			rules := mapping.New(p.set.Rules, p.bySource(settings), dhis2.DataSet{ID: "DsMonthly01"})
+			rules := mapping.New(p.set.Rules, p.bySource(settings, ""), dhis2.DataSet{ID: "DsMonthly01"})
 			g, err := s.fetch(b.Context(), p, rules, nil)
 			if err != nil {
 				b.Fatal(err)
