@@ -24,7 +24,7 @@ const heardAge = 7 * 24 * time.Hour
 // month goes without where it may, and waits for the CHT like for its figures where a rule needs it.
 func (s *Submitter) cover(ctx context.Context, p *Plan, rules *mapping.Mapping, live map[string]bool) (err error) {
 	switch {
-	case !p.set.Coverage.On:
+	case !p.set.Coverage.On, p.visit != nil && p.set.Rules.EmptyOrgUnits != mapping.SendReported: // where only values are compared
 	case p.sum != nil:
 		p.coverage, err = p.covered(rules, live, p.sum)
 	case p.set.needsCoverage():
@@ -114,12 +114,13 @@ func (s *Submitter) coverByIDs(ctx context.Context, p *Plan, rules *mapping.Mapp
 		return nil, err
 	}
 	sum := target.NewSum(hierarchy, target.Rules{ExcludeTypes: p.set.Targets.ExcludeTypes}, p.set.ID, nil)
+	one := make([]target.Document, 1) // of which nothing is known but that it is there
 	for i, owners := range heard {
 		if i > 0 {
 			sum.NextMonth()
 		}
 		for _, owner := range owners {
-			sum.Add(owner, make([]target.Document, 1))
+			sum.Add(owner, one)
 		}
 		if i == 0 {
 			r.expectIn(sum, owners)
