@@ -207,9 +207,7 @@ func (s *stand) nests(o *outcome, want *truth) []string {
 					continue
 				}
 				told := o.tells("place_of_several_org_units") || o.tells("counted_at_several_levels")
-				onePlace := s.reads && (s.rules.Lowest || s.rules.Level != "")
 				switch {
-				case onePlace && told: // one place carries both
 				case s.lies(inner, outer) && (s.nested != orchestration.AllowNested || !o.tells("nested_org_units")):
 					found = append(found, fmt.Sprintf("both %s and %s inside it are sent, with work of the same people", outer, inner))
 				case s.reads && !told:
