@@ -116,8 +116,11 @@ func (s *Submitter) readTargets(ctx context.Context, p *Plan, rules *mapping.Map
 		return err
 	}
 	if p.set.Coverage.On {
-		if err := p.without(ctx, r.expect(ctx)); err != nil {
-			return err
+		if err := r.expect(ctx); err != nil {
+			r.expected = nil // a part of them would pass for all
+			if err := p.without(ctx, err); err != nil {
+				return err
+			}
 		}
 	}
 	for _, month := range monthsOf(p.period) {
@@ -181,10 +184,13 @@ func (r *targetReading) begin(ctx context.Context) (err error) {
 	r.owners = map[target.ID]knownOwner{}
 	now := r.submitter.now()
 	return r.store.TargetOwners(ctx, ledger.TargetMonth{CHT: r.from.Name}, func(o ledger.TargetOwner) error {
-		r.owners[o.ID] = knownOwner{revision: o.Revision, isOld: now.Sub(o.CheckedAt) >= r.from.HierarchyAge}
+		r.owners[o.ID] = knownOwner{revision: o.Revision, isOld: isOld(now.Sub(o.CheckedAt), r.from.HierarchyAge)}
 		return nil
 	})
 }
+
+// isOld says that what is known is too old. What is known from a time to come is of a clock that was wrong, and nobody knows how old.
+func isOld(age, limit time.Duration) bool { return age < 0 || age >= limit }
 
 func (r *targetReading) know(names []string) {
 	r.names, r.numbers = names, make(map[string]int, len(names))
@@ -224,7 +230,8 @@ func (r *targetReading) readMonth(ctx context.Context, month cht.Month) error {
 		return err
 	}
 	days := cmp.Or(r.from.FullReadDays, usualFullReadDays)
-	isDue := !full.IsZero() && !r.submitter.now().Before(full.AddDate(0, 0, days))
+	now := r.submitter.now()
+	isDue := !full.IsZero() && (now.Before(full) || !now.Before(full.AddDate(0, 0, days)))
 	if len(known) > 0 && !isDue && r.request.Mode != ledger.ModeFull {
 		changed, err := r.readRevisions(ctx, month, &at, known)
 		if err != nil {
