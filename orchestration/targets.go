@@ -49,10 +49,19 @@ func itemsOf(set *DataSet, settings *cht.Settings) []target.Item {
 }
 
 // bySource makes a plan ready for the settings of its source, and gives those that matter to what the CHT's export adds up itself: of
-// target documents, that is nothing.
+// target documents, that is nothing. But a percent target gives its denominator here as well, where nobody has said what it is to give.
 func (p *Plan) bySource(settings *cht.Settings) *cht.Settings {
 	if !p.set.FromTargets {
 		return settings
+	}
+	exported := *settings
+	exported.Targets, exported.Undirected = nil, nil
+	if len(p.set.Targets.Items) == 0 {
+		for _, t := range settings.Targets {
+			if t.Type == "percent" { // alone, and without the combos, which stay apart here
+				exported.Targets = append(exported.Targets, cht.Target{ID: t.ID, Type: t.Type, DataSet: t.DataSet, DataElement: t.DataElement})
+			}
+		}
 	}
 	p.set.Targets.Items = itemsOf(&p.set, settings)
 	for _, item := range p.set.Targets.Items {
@@ -60,8 +69,6 @@ func (p *Plan) bySource(settings *cht.Settings) *cht.Settings {
 			p.set.Rules.Percents = append(p.set.Rules.Percents, item.DataElement)
 		}
 	}
-	exported := *settings
-	exported.Targets, exported.Undirected = nil, nil
 	p.calendar = settings
 	return &exported
 }
