@@ -257,7 +257,7 @@ func (d *door) orgUnits(c *gin.Context) {
 		return
 	}
 	if sub.State == ledger.Held && filter.State == "held" {
-		filter.State = "unsent" // as orchestration.ResultOf has it
+		filter.Or = "unsent" // as orchestration.ResultOf has it
 	}
 	outcomes, err := d.Submitter.Ledger.OrgUnits(ctx, id, filter)
 	if err != nil {

@@ -128,6 +128,7 @@ func scriptCommands() map[string]func(*testscript.TestScript, bool, []string) {
 		"interrupt": onWorld((*world).interrupt), "logins": onWorld((*world).logins), "count-anew": onWorld((*world).countAnew), "forget-imports": onWorld((*world).forget),
 		"openhim": onWorld((*world).addOpenHIM), "told": onWorld((*world).told), "kill-process": onWorld((*world).killProcess), "find": onWorld((*world).firstGroup),
 		"free-port": onWorld((*world).freePort), "await-port": onWorld((*world).awaitPort), "await-text": onWorld((*world).awaitText),
+		"silence": onWorld((*world).silence), "speak": onWorld((*world).speak),
 	}
 }
 

@@ -24,13 +24,16 @@ type recordedSides struct {
 	cht    sandbox.CHTDocuments
 	dhis2  sandbox.DHIS2Metadata
 	folder string
+	server *sandbox.CHT
 	// servers is the part of the configuration that leads to them.
 	servers string
+	// now is in the month after the one that was recorded.
+	now func() time.Time
 }
 
 func newRecordedSides(t *testing.T) *recordedSides {
 	t.Helper()
-	r := &recordedSides{folder: t.TempDir()}
+	r := &recordedSides{folder: t.TempDir(), now: func() time.Time { return time.Date(2026, 8, 22, 9, 0, 0, 0, time.UTC) }}
 	for name, into := range map[string]any{"cht/fixtures.json": &r.cht, "dhis2/metadata.json": &r.dhis2} {
 		content, err := os.ReadFile(filepath.Join("../internal/sandbox/testdata", name))
 		if err == nil {
@@ -43,15 +46,13 @@ func newRecordedSides(t *testing.T) *recordedSides {
 	return r
 }
 
-// now is in the month after the one that was recorded.
-func (*recordedSides) now() time.Time { return time.Date(2026, 8, 22, 9, 0, 0, 0, time.UTC) }
-
 // start writes the configuration, with these data sets.
 func (r *recordedSides) start(t *testing.T, dataSets string) {
 	t.Helper()
+	r.server = sandbox.NewCHT(sandbox.CHTConfig{Documents: r.cht, Now: r.now})
 	r.servers = fmt.Sprintf("data_dir: %q\n", filepath.Join(r.folder, "data"))
 	for kind, handler := range map[string]*sandbox.Server{
-		"cht: [{name: county, url: %q, username: integration, password: Secret.123}]\n": listen(t, sandbox.NewCHT(sandbox.CHTConfig{Documents: r.cht, Now: r.now})),
+		"cht: [{name: county, url: %q, username: integration, password: Secret.123}]\n": listen(t, r.server),
 		"dhis2: [{name: national, url: %q, token: d2p_cht}]\n": listen(t, sandbox.NewDHIS2(sandbox.DHIS2Config{
 			Version: "2.42.5.2", Metadata: r.dhis2, Now: r.now,
 			Users: []sandbox.DHIS2User{{Username: "cht", Token: "d2p_cht", Authorities: []string{"F_DATAVALUE_ADD"}, OrgUnits: []string{"OuCountry01"}}},

@@ -96,7 +96,7 @@ func (a *app) tellStatus(s status) {
 	}
 	a.tellSchedule(s.Schedule)
 	fmt.Fprintf(a.stdout, "\nSubmissions, the last ones first:\n")
-	t := a.table("submission", "data set", "period", "from", "state", "accepted", "refused", "left behind", "begun", "why")
+	t := a.table("submission", "data set", "period", "from", "state", "accepted", "refused", "left behind", "synced", "begun", "why")
 	for _, r := range s.Submissions {
 		why := r.Error
 		if r.WaitingFor != "" {
@@ -106,7 +106,14 @@ func (a *app) tellStatus(s status) {
 		if r.DryRun {
 			state += " (dry run)"
 		}
-		t.AppendRow(table.Row{r.ID, r.DataSet, r.Period, r.CHT, state, r.Counts.Accepted, r.Counts.Refused, r.Counts.Quarantined, r.CreatedAt.Format(minutes), short(why)})
+		behind, synced := r.Counts.Quarantined, ""
+		if r.State.Ended() {
+			behind += r.Counts.Held
+		}
+		if c := r.Coverage; c != nil {
+			synced = fmt.Sprintf("%d of %d", c.Seen, c.Expected)
+		}
+		t.AppendRow(table.Row{r.ID, r.DataSet, r.Period, r.CHT, state, r.Counts.Accepted, r.Counts.Refused, behind, synced, r.CreatedAt.Format(minutes), short(why)})
 	}
 	if len(s.Submissions) == 0 {
 		fmt.Fprintln(a.stdout, "  none yet")

@@ -206,10 +206,14 @@ func printGroups(to io.Writer, title string, groups []finding, left int) {
 
 // tellEach prints the result of each org unit.
 func (a *app) tellEach(r orchestration.Report) {
-	t := a.table("org unit", "state", "accepted", "refused", "left behind", "unchanged", "dropped", "unknown", "unsent", "changes", "was", "becomes", "reason")
+	t := a.table("org unit", "state", "accepted", "refused", "left behind", "unchanged", "dropped", "unknown", "unsent", "held", "synced", "changes", "was", "becomes", "reason")
 	for _, u := range r.Results {
+		synced := ""
+		if u.Expected != nil {
+			synced = fmt.Sprintf("%d of %d", *u.Seen, *u.Expected)
+		}
 		t.AppendRow(table.Row{
-			u.OrgUnit, u.State, u.Accepted, u.Refused, u.Quarantined, u.Unchanged, u.Dropped, u.Unknown, u.Unsent, u.Changes, u.Was, u.Becomes, short(u.Reason),
+			u.OrgUnit, u.State, u.Accepted, u.Refused, u.Quarantined, u.Unchanged, u.Dropped, u.Unknown, u.Unsent, u.Held, synced, u.Changes, u.Was, u.Becomes, short(u.Reason),
 		})
 	}
 	t.Render()

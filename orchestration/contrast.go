@@ -3,7 +3,9 @@ package orchestration
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 
@@ -112,7 +114,10 @@ type bothSources struct {
 	counts    map[target.Cause]int
 	// explained are pairs that differ and are explained, of which the contrast has as many as there is room for.
 	explained []SourcePair
-	fault     error
+	// given is the next value that the target documents give as they would be sent.
+	given func() (cht.Value, bool)
+	next  *cht.Value
+	fault error
 }
 
 // read reads target documents first, then the export, and then looks whether the documents have changed meanwhile.
@@ -140,7 +145,7 @@ func (b *bothSources) read(ctx context.Context) error {
 	}
 	b.contrast.Period = b.period.String()
 	b.set.FromTargets, b.set.Coverage.On = true, false // who should have reported makes no figure another one
-	b.bySource(settings)
+	b.bySource(settings, "")
 	store, done, err := s.targetStore(ctx)
 	if err != nil {
 		return err
@@ -234,11 +239,10 @@ func (b *bothSources) climb(ctx context.Context, r *targetReading, settings *cht
 			return err
 		}
 	}
-	sum, err := r.add(ctx)
-	if err != nil {
+	if b.sum, err = r.add(ctx); err != nil {
 		return err
 	}
-	found := sum.Findings()
+	found := b.sum.Findings()
 	b.contrast.Issues = append(b.contrast.Issues, r.issues(&found)...)
 	return nil
 }
@@ -317,6 +321,17 @@ func (b *bothSources) explain() error {
 	if err != nil {
 		return err
 	}
+	var sumErr error
+	given, stop := iter.Pull(func(yield func(cht.Value) bool) {
+		sumErr = b.sum.Values(func(v *cht.Value) error {
+			if !yield(*v) {
+				return errEnough
+			}
+			return nil
+		})
+	})
+	defer stop()
+	b.given = given
 	err = b.ladder.Traces(func(orgUnit string, traces []target.Trace) error {
 		for len(left) > 0 && left[0] < orgUnit {
 			if err := b.orgUnit(left[0], nil); err != nil {
@@ -334,6 +349,9 @@ func (b *bothSources) explain() error {
 			err = b.orgUnit(orgUnit, nil)
 		}
 	}
+	if err == nil && !errors.Is(sumErr, errEnough) {
+		err = sumErr
+	}
 	for _, cause := range append(target.Causes(), Unexplained) {
 		if b.counts[cause] > 0 {
 			b.contrast.Causes = append(b.contrast.Causes, CauseCount{cause, b.counts[cause]})
@@ -345,6 +363,28 @@ func (b *bothSources) explain() error {
 		b.contrast.Reason = NothingAccepted
 	}
 	return err
+}
+
+// sumOf gives the values of an org unit as they would be sent, which are asked for in order.
+func (b *bothSources) sumOf(orgUnit string) map[[3]string]string {
+	values := map[[3]string]string{}
+	for {
+		if b.next == nil {
+			v, more := b.given()
+			if !more {
+				return values
+			}
+			b.next = &v
+		}
+		v := b.next
+		if v.OrgUnit.Text > orgUnit {
+			return values
+		}
+		if v.OrgUnit.Text == orgUnit {
+			values[[3]string{v.DataElement.Text, orNoCombo(v.CategoryOptionCombo.Text), orNoCombo(v.AttributeOptionCombo.Text)}] = v.Value.Text
+		}
+		b.next = nil
+	}
 }
 
 // exportCell is what the export gives of a cell: of several months the sum.
@@ -374,12 +414,14 @@ func (b *bothSources) orgUnit(orgUnit string, traces []target.Trace) error {
 			known.Value += c.Value
 		}
 	}
+	sums := b.sumOf(orgUnit)
 	for _, t := range traces {
-		e := at[[3]string{t.DataElement, t.CategoryOptionCombo, t.AttributeOptionCombo}]
+		key := [3]string{t.DataElement, t.CategoryOptionCombo, t.AttributeOptionCombo}
+		e := at[key]
 		if e != nil {
 			e.isTaken = true
 		}
-		if err := b.pair(orgUnit, e, t); err != nil {
+		if err := b.pair(orgUnit, e, t, sums[key]); err != nil {
 			return err
 		}
 	}
@@ -388,15 +430,15 @@ func (b *bothSources) orgUnit(orgUnit string, traces []target.Trace) error {
 			continue
 		}
 		t := target.Trace{DataElement: e.DataElement, CategoryOptionCombo: e.CategoryOptionCombo, AttributeOptionCombo: e.AttributeOptionCombo}
-		if err := b.pair(orgUnit, e, t); err != nil {
+		if err := b.pair(orgUnit, e, t, ""); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// pair explains one cell.
-func (b *bothSources) pair(orgUnit string, e *exportCell, t target.Trace) error {
+// pair explains one cell, of which the target documents give a value as it would be sent.
+func (b *bothSources) pair(orgUnit string, e *exportCell, t target.Trace, given string) error {
 	p := SourcePair{OrgUnit: orgUnit, DataElement: t.DataElement, CategoryOptionCombo: t.CategoryOptionCombo, AttributeOptionCombo: t.AttributeOptionCombo}
 	should := numberText(t.Exported)
 	p.Targets = should
@@ -406,6 +448,10 @@ func (b *bothSources) pair(orgUnit string, e *exportCell, t target.Trace) error 
 	for _, step := range t.Steps {
 		p.Targets = numberText(step.Number)
 		p.Causes = append(p.Causes, CauseStep{step.Cause, p.Targets})
+	}
+	if p.Targets != given { // the ladder does not lead there
+		p.Targets = given
+		p.Causes = append(p.Causes, CauseStep{Unexplained, given})
 	}
 	switch {
 	case p.Export == p.Targets && (p.Export != "" || len(t.Steps) == 0):
@@ -446,7 +492,7 @@ func (b *bothSources) list(p SourcePair) {
 		}
 	}
 	to := &b.explained
-	if seen[0] == Unexplained {
+	if slices.Contains(seen, Unexplained) {
 		b.contrast.Unexplained++
 		to = &b.contrast.Different
 	}

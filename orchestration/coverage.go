@@ -166,7 +166,7 @@ func (c *coverage) found(policy CoveragePolicy) *ledger.Coverage {
 // holdsBack says whether an org unit is held back, as too few of those who are expected there have synced; w is what is known of
 // it then.
 func (p *Plan) holdsBack(orgUnit string) (w ledger.Workers, held bool) {
-	if p.coverage == nil || p.set.Coverage.Minimum == 0 {
+	if p.coverage == nil || p.set.Coverage.Minimum == 0 || p.visit != nil {
 		return w, false
 	}
 	w = p.coverage.workersOf(p.coverage.units[orgUnit])

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/cht"
@@ -23,7 +24,7 @@ const heardAge = 7 * 24 * time.Hour
 // month goes without where it may, and waits for the CHT like for its figures where a rule needs it.
 func (s *Submitter) cover(ctx context.Context, p *Plan, rules *mapping.Mapping, live map[string]bool) (err error) {
 	switch {
-	case !p.set.Coverage.On:
+	case !p.set.Coverage.On, p.visit != nil && p.set.Rules.EmptyOrgUnits != mapping.SendReported: // where only values are compared
 	case p.sum != nil:
 		p.coverage, err = p.covered(rules, live, p.sum)
 	case p.set.needsCoverage():
@@ -113,12 +114,13 @@ func (s *Submitter) coverByIDs(ctx context.Context, p *Plan, rules *mapping.Mapp
 		return nil, err
 	}
 	sum := target.NewSum(hierarchy, target.Rules{ExcludeTypes: p.set.Targets.ExcludeTypes}, p.set.ID, nil)
+	one := make([]target.Document, 1) // of which nothing is known but that it is there
 	for i, owners := range heard {
 		if i > 0 {
 			sum.NextMonth()
 		}
 		for _, owner := range owners {
-			sum.Add(owner, make([]target.Document, 1))
+			sum.Add(owner, one)
 		}
 		if i == 0 {
 			r.expectIn(sum, owners)
@@ -201,7 +203,18 @@ func (r *targetReading) expectTypes(ctx context.Context, types []string) error {
 	if failed := pass(); failed != nil {
 		return failed
 	}
+	if err == nil && len(r.expected) == 0 { // else nobody would be expected anywhere, and no org unit be below anything
+		err = noneOfTypes(types)
+	}
 	return err
+}
+
+// noneOfTypes says that a CHT has no contact of some types.
+func noneOfTypes(types []string) error {
+	return &cht.Error{
+		Doing: "find the workers who are expected to sync", Kind: cht.Refused, What: "the CHT has no contact of type " + strings.Join(types, " or "),
+		Remedy: "check expected_contact_types of the data set: they are ids of contact_types in the CHT's settings",
+	}
 }
 
 // ownerOf makes of a contact what is remembered of an owner.

@@ -359,3 +359,89 @@ func TestWithoutCoverageNothingMoreIsAsked(t *testing.T) {
 		}
 	}
 }
+
+// TestTargetDocumentsHoldBackAndGoWithoutAsTheExportDoes is the same with target documents as the source: an org unit of which no document
+// is left has no cell at all there.
+func TestTargetDocumentsHoldBackAndGoWithoutAsTheExportDoes(t *testing.T) {
+	b := coverageBench(t, CoveragePolicy{On: true, ExpectedTypes: []string{"chw"}, Minimum: 60})
+	b.DataSets[0].FromTargets = true
+	b.DataSets[0].Rules.EmptyOrgUnits = mapping.SendReported
+	if r := b.july(t, "DsMchMonth1"); r.State != ledger.Accepted || r.Coverage == nil || r.Coverage.OrgUnitsBelow > 0 {
+		t.Fatalf("got %s (%s), %+v", r.State, r.Error, r.Coverage)
+	}
+	before := b.holds("DeBirths001")
+	b.cht.Change(withoutDocuments("chw-bahati", "chw-eli", "chw-moved"))
+	r := b.july(t, "DsMchMonth1")
+	if r.State != ledger.PartlyAccepted || r.Counts.Held == 0 || resultOf(r, "OuElimuHC01").Held == 0 || resultOf(r, "OuBarakaMch").Held > 0 || r.Coverage.OrgUnitsBelow != 2 {
+		t.Errorf("got %s (%s), %+v, %+v", r.State, r.Error, r.Counts, r.Coverage)
+	}
+	if got := b.holds("DeBirths001"); got != before || strings.Contains(foundCodes(r), "org_unit_vanished") {
+		t.Errorf("DHIS2 holds %s, and held %s; %s", got, before, foundCodes(r))
+	}
+
+	// What cannot be told of a part does not pass for the whole.
+	b = coverageBench(t, CoveragePolicy{On: true, ExpectedTypes: []string{"chw"}})
+	b.DataSets[0].FromTargets = true
+	b.cht.Fail(sandbox.Fault{Kind: sandbox.LoginPage, Path: "/medic/_design/medic-client/_view/contacts_by_type"})
+	if r := b.july(t, "DsMchMonth1"); r.State != ledger.Accepted || r.Coverage != nil || !strings.Contains(foundCodes(r), "coverage_unknown:1") {
+		t.Errorf("without those expected: got %s (%s), %+v, %s", r.State, r.Error, r.Coverage, foundCodes(r))
+	}
+	b.DataSets[0].Coverage.Minimum = 60
+	if r := b.july(t, "DsMchMonth1"); r.State != ledger.Failed || r.Reason != CHTUnavailable {
+		t.Errorf("where a rule needs them: got %s, %s", r.State, r.Reason)
+	}
+	b.cht.Heal()
+	b.DataSets[0].Coverage.ExpectedTypes = []string{"chv"}
+	if r := b.july(t, "DsMchMonth1"); r.State != ledger.Failed || r.Reason != Configuration || !strings.Contains(r.Error, "no contact of type chv") {
+		t.Errorf("where there are none of the type: got %s, %s, %s", r.State, r.Reason, r.Error)
+	}
+}
+
+// TestWorkersAreNamedToWhoeverMayKnow finds who has not synced, by contact type and by the months before, who has several users, and what
+// is malformed.
+func TestWorkersAreNamedToWhoeverMayKnow(t *testing.T) {
+	odd := func(d *sandbox.CHTDocuments) {
+		withoutDocuments2026(d, "2026-07", "chw-eli", "chw-esther", "chw-bahati")
+		for i := range d.Persons {
+			if d.Persons[i].ID == "chw-bahati" {
+				d.Persons[i].Muted = "2026-06-01T00:00:00.000Z"
+			}
+		}
+		d.Targets = append(d.Targets,
+			sandbox.CHTTargetDocument{ID: "target~2026-06~chw-esther~org.couchdb.user:esther", Type: "target", Owner: "chw-esther", ReportingPeriod: "2026-06", Targets: []sandbox.CHTTargetCount{}},
+			sandbox.CHTTargetDocument{ID: "target~2026-07~chw-faraja~org.couchdb.user:old", Type: "target", Owner: "chw-faraja", ReportingPeriod: "2026-07"})
+	}
+	for _, test := range []struct {
+		name    string
+		types   []string
+		missing string
+	}{
+		{"by type", []string{"chw"}, "OuElimuHC01 chw-eli, OuElimuHC01 chw-esther"},
+		{"by the months before", nil, "OuElimuHC01 chw-esther"},
+	} {
+		b := coverageBench(t, CoveragePolicy{ExpectedTypes: test.types}, odd)
+		w, err := b.Workers(t.Context(), Request{DataSet: "DsMchMonth1", Period: "202607", CHT: "county"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var missing, twice []string
+		for _, one := range w.Missing {
+			missing = append(missing, strings.Join(one.OrgUnits, "+")+" "+one.Contact)
+			if one.Name == "" || one.Type != "chw" || !slices.Equal(one.Months, []string{"202607"}) {
+				t.Errorf("%s: got %+v", test.name, one)
+			}
+		}
+		for _, one := range w.Duplicates {
+			twice = append(twice, one.Contact+" "+strings.Join(one.Users, "+"))
+		}
+		if got := strings.Join(missing, ", "); got != test.missing {
+			t.Errorf("%s: got %s, want %s", test.name, got, test.missing)
+		}
+		if got, want := strings.Join(twice, ", "), "chw-asha asha+asha-tablet, chw-faraja faraja+old"; got != want {
+			t.Errorf("%s: with several users: got %s, want %s", test.name, got, want)
+		}
+		if len(w.Malformed) != 1 || w.Malformed[0].Document != "target~2026-07~chw-faraja~org.couchdb.user:old" || w.Malformed[0].Why == "" {
+			t.Errorf("%s: malformed: got %+v", test.name, w.Malformed)
+		}
+	}
+}

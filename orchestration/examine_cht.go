@@ -136,6 +136,10 @@ func (r *examining) mayExport(ctx context.Context, p sheet, s Source) {
 	const check = "permission can_export_all"
 	facts := r.sources[s.Name]
 	settings := facts.settings
+	if !slices.ContainsFunc(r.Submitter.DataSets, func(set DataSet) bool { return !set.FromTargets && slices.Contains(set.CHT, s.Name) }) {
+		p.green(check, "not needed, as target documents are read, which every online user may")
+		return
+	}
 	if proof := r.lastFetched(ctx, s.Name); !proof.PreparedAt.IsZero() {
 		p.green(check, fmt.Sprintf("%s of data set %s was read on %s", proof.Period, proof.DataSet, proof.PreparedAt.UTC().Format(time.DateOnly)))
 		return
@@ -160,13 +164,15 @@ func (r *examining) mayExport(ctx context.Context, p sheet, s Source) {
 // lookedBack is how many submissions are looked through for one that was read from the CHT.
 const lookedBack = 20
 
-// lastFetched is the last submission that was read from a CHT; the zero one where the store knows none.
+// lastFetched is the last submission that was exported by a CHT; the zero one where the store knows none.
 func (r *examining) lastFetched(ctx context.Context, source string) ledger.Submission {
 	if r.store == nil {
 		return ledger.Submission{}
 	}
 	list, err := r.store.Submissions(ctx, ledger.Filter{CHT: source, Limit: lookedBack})
-	at := slices.IndexFunc(list, func(s ledger.Submission) bool { return s.Counts.Fetched > 0 })
+	at := slices.IndexFunc(list, func(s ledger.Submission) bool {
+		return s.Counts.Fetched > 0 && !slices.ContainsFunc(r.Submitter.DataSets, func(set DataSet) bool { return set.ID == s.DataSet && set.FromTargets })
+	})
 	if err != nil || at < 0 {
 		return ledger.Submission{}
 	}

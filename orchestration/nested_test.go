@@ -186,7 +186,7 @@ func TestAnOuterOrgUnitIsNotRegisteredAsComplete(t *testing.T) {
 // The nests of a random hierarchy are those that a comparison of all pairs finds.
 func TestNestsAreThoseOfAllPairs(t *testing.T) {
 	for seed := range uint64(50) {
-		random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test repeats
+		random := rand.New(rand.NewPCG(seed, 1))
 		m := &metadata{}
 		paths := []string{""}
 		figures := map[string]bool{}

@@ -195,7 +195,7 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 		return err
 	}
 	live := m.live(p)
-	exported := p.bySource(settings)
+	exported := p.bySource(settings, set.DefaultCombo)
 	rules := mapping.New(p.set.Rules, exported, *set)
 	var gathered *gathering
 	err = p.patience.with(ctx, "the CHT", func() (err error) {
@@ -316,7 +316,7 @@ func (s *Submitter) check(p *Plan, set dhis2.DataSet, settings *cht.Settings) (d
 		return dhis2.Period{}, blocked("period_type", "give "+aPeriod(set.PeriodType), "period %s is %s, and data set %s is %s in DHIS2", period, period.Type(), set.ID, set.PeriodType)
 	}
 	if !isClosed(settings, period, now, zone) {
-		return dhis2.Period{}, blocked("period_not_closed", "send it when it is over, or ask for "+LatestClosed, "period %s is not over: its last day is %s, in %s", period, lastDay(settings, period).Format(time.DateOnly), zone)
+		return dhis2.Period{}, blocked("period_not_closed", "send it when it is over, or ask for "+LatestClosed+"; time_zone of the CHT says by which clock it is", "period %s is not over: its last day is %s, in %s", period, lastDay(settings, period).Format(time.DateOnly), zone)
 	}
 	return period, p.mayBeSent(period, settings)
 }

@@ -172,18 +172,14 @@ func (w *settlement) orgUnit(ctx context.Context, id string, settled mapping.Set
 		}
 	}
 	held, nested := 0, w.nests[id]
-	workers, below := w.holdsBack(id)
-	switch {
-	case nested != nil:
+	if nested != nil {
 		d = w.outer(u, &settled, nested)
-	case below:
+	} else if workers, below := w.holdsBack(id); below {
 		if held = d.holdBack(); held > 0 {
 			t.addIssues([]issue.Issue{w.heldBack(id, workers, held)})
 		}
-	default:
-		if err := w.screen(ctx, id, &d); err != nil {
-			return err
-		}
+	} else if err := w.screen(ctx, id, &d); err != nil {
+		return err
 	}
 	if w.holdings != nil {
 		if nested == nil {

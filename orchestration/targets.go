@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/cht"
+	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/mapping"
 	"github.com/cht-dhis2/mediator/internal/openhim"
@@ -48,9 +49,24 @@ func itemsOf(set *DataSet, settings *cht.Settings) []target.Item {
 	return items
 }
 
+// plainCombos writes the default combo of items in one way, by leaving it out: what one target says with it and another without is one
+// cell, and adds up.
+func plainCombos(items []target.Item, defaultCombo string) []target.Item {
+	items = slices.Clone(items)
+	for i := range items {
+		for _, combo := range []*string{&items[i].CategoryOptionCombo, &items[i].AttributeOptionCombo} {
+			if *combo == dhis2.DefaultCombo || *combo == defaultCombo {
+				*combo = ""
+			}
+		}
+	}
+	return items
+}
+
 // bySource makes a plan ready for the settings of its source, and gives those that matter to what the CHT's export adds up itself: of
 // target documents, that is nothing. But a percent target gives its denominator here as well, where nobody has said what it is to give.
-func (p *Plan) bySource(settings *cht.Settings) *cht.Settings {
+// The default combo is that of DHIS2, and empty where it was not asked.
+func (p *Plan) bySource(settings *cht.Settings, defaultCombo string) *cht.Settings {
 	if !p.set.FromTargets {
 		return settings
 	}
@@ -63,7 +79,7 @@ func (p *Plan) bySource(settings *cht.Settings) *cht.Settings {
 			}
 		}
 	}
-	p.set.Targets.Items = itemsOf(&p.set, settings)
+	p.set.Targets.Items = plainCombos(itemsOf(&p.set, settings), defaultCombo)
 	for _, item := range p.set.Targets.Items {
 		if item.Measure == target.Percent {
 			p.set.Rules.Percents = append(p.set.Rules.Percents, item.DataElement)
@@ -123,11 +139,12 @@ func (s *Submitter) readTargets(ctx context.Context, p *Plan, rules *mapping.Map
 		return err
 	}
 	if p.set.Coverage.On {
-		if err := r.expect(ctx); err != nil {
-			r.expected = nil // a part of them would pass for all
-			if err := p.without(ctx, err); err != nil {
-				return err
-			}
+		err := r.expect(ctx)
+		if err := p.without(ctx, err); err != nil {
+			return err
+		}
+		if err != nil { // what is known of a part would pass for the whole
+			p.set.Coverage.On, r.expected = false, nil
 		}
 	}
 	for _, month := range monthsOf(p.period) {

@@ -58,11 +58,11 @@ func (m *meter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(answer.Body.Bytes())
 }
 
-// since gives what was asked since the last time, without the settings, and how much was answered.
+// since gives what was asked of documents since the last time, and how much was answered.
 func (m *meter) since() (asked []string, bytes int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	asked, bytes = slices.DeleteFunc(m.asked, func(s string) bool { return s == "/api/v1/settings" }), m.bytes
+	asked, bytes = slices.DeleteFunc(m.asked, func(s string) bool { return strings.HasPrefix(s, "/api/") }), m.bytes
 	m.asked, m.bytes = nil, 0
 	return asked, bytes
 }
@@ -79,6 +79,11 @@ type recordedBench struct {
 
 func newRecordedBench(t *testing.T, change ...func(*sandbox.CHTDocuments)) *recordedBench {
 	t.Helper()
+	return newRecordedBenchOf(t, func(*sandbox.DHIS2Metadata) {}, change...)
+}
+
+func newRecordedBenchOf(t *testing.T, set func(*sandbox.DHIS2Metadata), change ...func(*sandbox.CHTDocuments)) *recordedBench {
+	t.Helper()
 	var documents sandbox.CHTDocuments
 	var metadata sandbox.DHIS2Metadata
 	for name, into := range map[string]any{"cht/fixtures.json": &documents, "dhis2/metadata.json": &metadata} {
@@ -90,6 +95,7 @@ func newRecordedBench(t *testing.T, change ...func(*sandbox.CHTDocuments)) *reco
 			t.Fatal(err)
 		}
 	}
+	set(&metadata)
 	for _, edit := range change {
 		edit(&documents)
 	}
@@ -562,6 +568,41 @@ func TestAPercentageIsThatOfTheSums(t *testing.T) {
 	}
 }
 
+// TestAQuarterIsTheSumOfItsMonths has documents of July and August, and none of September.
+func TestAQuarterIsTheSumOfItsMonths(t *testing.T) {
+	b := newRecordedBenchOf(t, func(m *sandbox.DHIS2Metadata) {
+		for i := range m.DataSets {
+			m.DataSets[i].PeriodType = "Quarterly"
+		}
+	}, func(d *sandbox.CHTDocuments) {
+		for i := range d.Targets {
+			if d.Targets[i].ReportingPeriod == "2026-08" {
+				d.Targets[i].Targets = []sandbox.CHTTargetCount{
+					{ID: "births-this-month", Value: &sandbox.CHTTargetValue{Pass: 20, Total: 20}}, {ID: "facility-deliveries", Value: &sandbox.CHTTargetValue{Pass: 0, Total: 3}},
+				}
+			}
+		}
+	})
+	b.clock = time.Date(2026, 10, 22, 9, 0, 0, 0, time.UTC)
+	b.DataSets[0].FirstPeriod, _ = dhis2.ParsePeriod("2026Q1")
+	b.DataSets[0].Targets.Items = []target.Item{
+		{Target: "births-this-month", DataElement: birthsOf}, {Target: "facility-deliveries", Measure: target.Percent, DataElement: "DeFacDeliv1"},
+	}
+	r, err := b.Submit(t.Context(), Request{DataSet: "DsMchMonth1", Period: "2026Q3", CHT: "county"})
+	if err != nil || r.Reason != "" {
+		t.Fatalf("got %s: %s, %v", r.Reason, r.Error, err)
+	}
+	if got := foundCodes(r); !strings.Contains(got, "month_without_figures:1") {
+		t.Errorf("got %s", got)
+	}
+	b.has(t, "OuAmaniChu2=2 OuAmaniHC01=29 OuBarakaMch=4 OuElimuHC01=9 OuFarasi001=5 OuFarasi002=5")
+	// 6 of 9 in July, and 0 of 3 in August.
+	if got := b.holds("DeFacDeliv1"); !strings.Contains(got, "OuAmaniHC01=50") {
+		t.Errorf("got %s", got)
+	}
+	b.asks(t, "places", "range with documents", "range with documents", "range with documents", "keys with documents")
+}
+
 // TestManyUnknownWorkersAreCounted has 10,000 documents whose owners nobody knows.
 func TestManyUnknownWorkersAreCounted(t *testing.T) {
 	b := newRecordedBench(t, func(d *sandbox.CHTDocuments) {
@@ -626,5 +667,22 @@ func TestAPreviewWithoutAStoreLeavesNothingBehind(t *testing.T) {
 	p.Close()
 	if left, err := os.ReadDir(b.SpoolDir); err != nil || len(left) > 0 {
 		t.Errorf("got %v, %v", left, err)
+	}
+}
+
+// TestTargetsThatWriteTheDefaultComboInTwoWaysAddUp lets one of two targets of a data element name the default combo, and the other none.
+func TestTargetsThatWriteTheDefaultComboInTwoWaysAddUp(t *testing.T) {
+	plain, named := newRecordedBench(t), newRecordedBench(t, func(d *sandbox.CHTDocuments) {
+		for i := range d.Settings.Tasks.Targets.Items {
+			if item := &d.Settings.Tasks.Targets.Items[i]; item.ID == "newborn-visits-day-3" {
+				item.DHIS = json.RawMessage(`{"dataElement":"DeNewbornV1","dataSet":"DsMchMonth1","categoryOptionCombo":"` + dhis2.DefaultCombo + `"}`)
+			}
+		}
+	})
+	for _, b := range []*recordedBench{plain, named} {
+		b.july(t, "DsMchMonth1")
+	}
+	if want, got := plain.holds("DeNewbornV1"), named.holds("DeNewbornV1"); got != want || want == "" {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }

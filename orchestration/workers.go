@@ -166,7 +166,15 @@ func (h *headcount) readExpected(ctx context.Context) error {
 		return nil
 	}
 	if types := h.set.Coverage.ExpectedTypes; len(types) > 0 {
-		return h.from.Client.ContactsOfType(ctx, types, miss)
+		found := false
+		err := h.from.Client.ContactsOfType(ctx, types, func(c *cht.Contact) error {
+			found = true
+			return miss(c)
+		})
+		if err == nil && !found {
+			err = noneOfTypes(types)
+		}
+		return err
 	}
 	whole := int32(1)<<len(monthsOf(h.period)) - 1
 	expected := map[string]bool{}

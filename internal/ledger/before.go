@@ -7,12 +7,16 @@ import (
 	"errors"
 )
 
+// ofItsType holds for the periods of a series r that are of the type of $4, a month, a quarter or a year, by how they are written: the
+// period type of a data set may be changed, and a month is no measure of a quarter.
+const ofItsType = `LENGTH(r.period) = LENGTH(CAST($4 AS text)) AND (r.period LIKE '%Q%') = (CAST($4 AS text) LIKE '%Q%')`
+
 // AcceptedBefore gives the last period before the key's of which DHIS2 accepted something, of the same data set and source; "" where
 // there is none.
 func (l *Ledger) AcceptedBefore(ctx context.Context, k Key) (period string, err error) {
 	err = l.read(ctx, "look for the period before "+k.name(), func(tx *sql.Tx) error {
 		err := tx.QueryRowContext(ctx, `SELECT r.period FROM series r
-			WHERE r.dhis2 = $1 AND r.data_set = $2 AND r.source = $3 AND r.period < $4 AND length(r.period) = length(CAST($4 AS text))
+			WHERE r.dhis2 = $1 AND r.data_set = $2 AND r.source = $3 AND r.period < $4 AND `+ofItsType+`
 				AND EXISTS (SELECT 1 FROM ledger l WHERE l.series = r.number)
 			ORDER BY r.period DESC LIMIT 1`, k.DHIS2, k.DataSet, k.CHT, k.Period.String()).Scan(&period)
 		if errors.Is(err, sql.ErrNoRows) {
@@ -28,7 +32,7 @@ func (l *Ledger) AcceptedBefore(ctx context.Context, k Key) (period string, err 
 func (l *Ledger) SettingsBefore(ctx context.Context, k Key) (period string, body []byte, err error) {
 	err = l.read(ctx, "look for the settings before "+k.name(), func(tx *sql.Tx) error {
 		err := tx.QueryRowContext(ctx, `SELECT r.period, s.body FROM series r JOIN source_settings s ON s.number = r.settings
-			WHERE r.dhis2 = $1 AND r.data_set = $2 AND r.source = $3 AND r.period < $4 AND length(r.period) = length(CAST($4 AS text))
+			WHERE r.dhis2 = $1 AND r.data_set = $2 AND r.source = $3 AND r.period < $4 AND `+ofItsType+`
 			ORDER BY r.period DESC LIMIT 1`, k.DHIS2, k.DataSet, k.CHT, k.Period.String()).Scan(&period, &body)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil

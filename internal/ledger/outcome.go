@@ -83,8 +83,8 @@ func orgUnitStates(ctx context.Context, from querier, s Submission) (map[string]
 
 // OrgUnitFilter chooses outcomes of a submission.
 type OrgUnitFilter struct {
-	// State chooses those in one state; empty chooses all.
-	State string
+	// State chooses those in one state, and those in the state Or where that is given; empty chooses all.
+	State, Or string
 	// After is the last org unit of the page before; Limit the size of a page, 0 is 100, and 1,000 is the most.
 	After string
 	Limit int
@@ -99,8 +99,8 @@ func (l *Ledger) OrgUnits(ctx context.Context, id string, f OrgUnitFilter) (page
 	args := []any{id, f.After}
 	chosen := ""
 	if f.State != "" {
-		args = append(args, f.State)
-		chosen = ` AND ` + orgUnitState + ` = $3`
+		args = append(args, f.State, f.Or)
+		chosen = ` AND ` + orgUnitState + ` IN ($3, $4)`
 	}
 	err = l.read(ctx, "read the org units of submission "+id, func(tx *sql.Tx) error {
 		//nolint:gosec // chosen is one of two texts above

@@ -78,7 +78,7 @@ func (l *Ledger) Before(ctx context.Context, k Key) (period string, c Counts, fo
 	err = l.read(ctx, fmt.Sprintf("look for the submission before %s", k.name()), func(tx *sql.Tx) error {
 		err := tx.QueryRowContext(ctx, `SELECT r.period, s.fetched, s.dropped, s.quarantined FROM submission s JOIN series r ON r.number = s.series
 			WHERE r.dhis2 = $1 AND r.data_set = $2 AND r.source = $3 AND r.period <= $4
-				AND LENGTH(r.period) = LENGTH(CAST($4 AS text)) AND (r.period LIKE '%Q%') = (CAST($4 AS text) LIKE '%Q%') AND s.dry_run = 0 AND s.mode = '' AND s.asked_units IN ('[]', 'null')
+				AND `+ofItsType+` AND s.dry_run = 0 AND s.mode = '' AND s.asked_units IN ('[]', 'null')
 				AND s.state IN ($5, $6, $7) AND s.fetched > 0
 			ORDER BY r.period DESC, s.number DESC LIMIT 1`,
 			k.DHIS2, k.DataSet, k.CHT, k.Period.String(), Accepted, PartlyAccepted, Unchanged).Scan(&period, &c.Fetched, &c.Dropped, &c.Quarantined)

@@ -66,7 +66,7 @@ func suite(t *testing.T, opened func(*testing.T, *clock) *Ledger) {
 		{"what is no news is not posted", testNews},
 		{"a state is told once", testTell},
 		{"the schedule is changed by one", testSchedule},
-		{"a period is measured by one of its own type", testBefore},
+		{"a period is measured by one of its own type", testItsType},
 		{"settings are kept", testSetting},
 		{"old evidence is thinned", testThin},
 		{"what was accepted can be forgotten", testForget},
@@ -201,13 +201,14 @@ func testNextFails(t *testing.T, l *Ledger, _ *clock) {
 	}
 }
 
-func testBefore(t *testing.T, l *Ledger, _ *clock) {
+func testItsType(t *testing.T, l *Ledger, _ *clock) {
 	of := func(period string) Key {
 		k := key()
 		k.Period = periodOf(period)
 		return k
 	}
 	for i, period := range []string{"202511", "202609", "2025Q4", "2025"} {
+		must(t, l.Adopt(t.Context(), of(period), listed([]Part{part("", "OuA", "DeX=1")})))
 		s, n := begin(t, l, Request{Key: of(period)}), i+1
 		must(t, l.Prepared(t.Context(), s.ID, Preparation{State: Unchanged, Counts: Counts{Fetched: n, Unchanged: n}, OrgUnits: listed([]OrgUnitOutcome{{OrgUnit: "OuA", Unchanged: n}})}, nil))
 	}
@@ -217,6 +218,11 @@ func testBefore(t *testing.T, l *Ledger, _ *clock) {
 		got, counts, found, err := l.Before(t.Context(), of(period))
 		if err != nil || got != want || found != (want != "") || found && counts.Fetched == 0 {
 			t.Errorf("before %s: got %q, %+v, %t, %v; want %q", period, got, counts, found, err, want)
+		}
+	}
+	for period, want := range map[string]string{"202609": "202511", "2026Q1": "2025Q4", "2026": "2025", "2025Q4": ""} {
+		if got, err := l.AcceptedBefore(t.Context(), of(period)); err != nil || got != want {
+			t.Errorf("accepted before %s: got %q, %v; want %q", period, got, err, want)
 		}
 	}
 }

@@ -208,6 +208,12 @@ func TestMapping(t *testing.T) {
 			want: []string{ouB + " " + deA + "   3"},
 		},
 		{
+			name: "percentages that meet stay behind", rules: Rules{RenameOrgUnits: map[string]string{ouA: ouB}, Percents: []string{deA}},
+			in:     []cht.Value{value(ouA, deA, "50"), value(ouB, deA, "50"), value(ouC, deA, "50"), value(ouA, deB, "1"), value(ouB, deB, "2")},
+			want:   []string{ouB + " " + deB + "   3", ouC + " " + deA + "   50"},
+			issues: []string{"percentages_meet " + ouB + " " + deA, "percentages_meet " + ouB + " " + deA},
+		},
+		{
 			name: "two data elements that meet stay behind", rules: Rules{RenameDataElements: map[string]string{deA: deB}},
 			in:     []cht.Value{value(ouA, deA, "1"), value(ouA, deB, "2"), value(ouA, deC, "3")},
 			want:   []string{ouA + " " + deC + "   3"},

@@ -266,10 +266,14 @@ func (l *Ladder) doubtful(documents []Document) []Document {
 	var those []Document
 	for _, d := range documents {
 		var counts []Count
-		for number, items := range l.doubt.byTarget {
-			unread := d.Malformed || slices.ContainsFunc(d.Counts, func(c Count) bool { return c.Target == number && c.Total <= cht.Unread })
-			if len(items) > 0 && unread {
+		for number := range l.doubt.byTarget {
+			if d.Malformed && len(l.doubt.byTarget[number]) > 0 {
 				counts = append(counts, Count{Target: number, Total: 1})
+			}
+		}
+		for _, c := range d.Counts {
+			if c.Total <= cht.Unread && c.Target >= 0 && c.Target < len(l.doubt.byTarget) && len(l.doubt.byTarget[c.Target]) > 0 {
+				counts = append(counts, Count{Target: c.Target, Total: 1})
 			}
 		}
 		if len(counts) > 0 {

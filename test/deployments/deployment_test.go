@@ -34,10 +34,11 @@ type deployment struct {
 	cht   sandbox.CHTDocuments
 	dhis2 sandbox.DHIS2Metadata
 	zone  *time.Location
-	// sets are the data sets, of which the first one is sent; tag is the month's in the CHT, period DHIS2's.
-	sets        []string
-	tag, period string
-	targets     []chtTarget
+	// sets are the data sets, of which the first one is sent; tags are those of the months in the CHT, period is DHIS2's.
+	sets    []string
+	tags    []string
+	period  string
+	targets []chtTarget
 	// reads says that the target documents are read; else it is the export.
 	reads  bool
 	nested orchestration.NestedPolicy
@@ -72,7 +73,10 @@ func newDeployment(seed uint64) *deployment {
 	if d.one(12) {
 		month = time.November // over for those whose months begin before the 23rd
 	}
-	d.tag, d.period = fmt.Sprintf("2026-%02d", month), fmt.Sprintf("2026%02d", month)
+	d.tags, d.period = []string{fmt.Sprintf("2026-%02d", month)}, fmt.Sprintf("2026%02d", month)
+	if d.one(6) {
+		d.tags, d.period = []string{"2026-07", "2026-08", "2026-09"}, "2026Q3"
+	}
 	d.reads = d.one(2)
 	d.nested = some(d, []orchestration.NestedPolicy{"", "", orchestration.LowestNested, orchestration.AllowNested})
 	d.makeTargets()
@@ -284,15 +288,17 @@ func (d *deployment) makeDocuments() {
 	malformed := d.one(3)
 	deadly := d.reads || d.one(4)
 	for i, owner := range owners {
-		for n := range d.documentsOf() {
-			doc := d.document(owner, fmt.Sprintf("user-%d-%d", i, n), d.tag)
-			if malformed && d.one(6) {
-				d.spoil(&doc, deadly)
+		for _, tag := range d.tags {
+			for n := range d.documentsOf() {
+				doc := d.document(owner, fmt.Sprintf("user-%d-%d", i, n), tag)
+				if malformed && d.one(6*len(d.tags)) {
+					d.spoil(&doc, deadly)
+				}
+				d.cht.Targets = append(d.cht.Targets, doc)
 			}
-			d.cht.Targets = append(d.cht.Targets, doc)
 		}
 		if d.one(4) {
-			d.cht.Targets = append(d.cht.Targets, d.document(owner, fmt.Sprintf("user-%d", i), some(d, []string{"2026-06", "2025-" + d.tag[5:], d.tag + "0"})))
+			d.cht.Targets = append(d.cht.Targets, d.document(owner, fmt.Sprintf("user-%d", i), some(d, []string{"2026-06", "2025-" + d.tags[0][5:], d.tags[0] + "0"})))
 		}
 	}
 	d.Shuffle(len(d.cht.Targets), func(i, j int) { d.cht.Targets[i], d.cht.Targets[j] = d.cht.Targets[j], d.cht.Targets[i] })
@@ -460,7 +466,7 @@ func (d *deployment) makeDHIS2() {
 	}
 	d.addAges()
 	for _, set := range d.sets {
-		made := sandbox.DHIS2DataSet{ID: set, Name: "Set " + set, PeriodType: "Monthly", CategoryCombo: sandbox.DHIS2Ref{ID: defaultOfSets}, OrganisationUnits: assigned[set]}
+		made := sandbox.DHIS2DataSet{ID: set, Name: "Set " + set, PeriodType: map[bool]string{false: "Monthly", true: "Quarterly"}[len(d.tags) > 1], CategoryCombo: sandbox.DHIS2Ref{ID: defaultOfSets}, OrganisationUnits: assigned[set]}
 		for _, element := range d.elementsOf(set) {
 			if !d.one(30) {
 				made.DataSetElements = append(made.DataSetElements, sandbox.DHIS2DataSetElement{DataElement: sandbox.DHIS2Ref{ID: element}})
@@ -520,11 +526,11 @@ func (d *deployment) live() {
 		switch d.IntN(7) {
 		case 0, 1:
 			d.made++
-			d.cht.Targets = append(d.cht.Targets, d.document(person.ID, fmt.Sprintf("late-%d", d.made), d.tag))
+			d.cht.Targets = append(d.cht.Targets, d.document(person.ID, fmt.Sprintf("late-%d", d.made), some(d, d.tags)))
 		case 2:
 			if len(d.cht.Targets) > 0 {
 				doc := &d.cht.Targets[d.IntN(len(d.cht.Targets))]
-				changed := d.document(doc.Owner, "", d.tag)
+				changed := d.document(doc.Owner, "", d.tags[0])
 				doc.Targets, doc.UpdatedDate, doc.Odd = changed.Targets, changed.UpdatedDate, nil
 				if d.one(6) {
 					d.spoil(doc, true)

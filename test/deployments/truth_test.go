@@ -64,12 +64,14 @@ func (d *deployment) line(owner *sandbox.CHTContact) []*sandbox.CHTContact {
 	return line
 }
 
-// month gives the documents whose ids have the tag.
-func (d *deployment) month() []*sandbox.CHTTargetDocument {
-	var found []*sandbox.CHTTargetDocument
-	for i := range d.cht.Targets {
-		if strings.HasPrefix(d.cht.Targets[i].ID, "target~"+d.tag+"~") {
-			found = append(found, &d.cht.Targets[i])
+// months gives the documents whose ids have the tags, month by month.
+func (d *deployment) months() [][]*sandbox.CHTTargetDocument {
+	found := make([][]*sandbox.CHTTargetDocument, len(d.tags))
+	for at, tag := range d.tags {
+		for i := range d.cht.Targets {
+			if strings.HasPrefix(d.cht.Targets[i].ID, "target~"+tag+"~") {
+				found[at] = append(found[at], &d.cht.Targets[i])
+			}
 		}
 	}
 	return found
@@ -115,7 +117,7 @@ func (d *deployment) destinations(id, orgUnit string) (cells []cell, listed bool
 // to give them: each target under its own combo, those named in arrays too.
 func (d *deployment) ofExport() *truth {
 	t := &truth{values: map[cell]int64{}, unknown: map[cell]bool{}}
-	for _, doc := range d.month() {
+	for _, doc := range slices.Concat(d.months()...) {
 		owner := d.contact(doc.Owner)
 		if owner == nil {
 			continue
@@ -130,6 +132,7 @@ func (d *deployment) ofExport() *truth {
 		}
 		if len(units) > 0 {
 			t.breaks = t.breaks || doc.Targets == nil
+			t.together = append(t.together, units)
 			d.addTotals(t, doc, units)
 		}
 	}
@@ -159,16 +162,19 @@ func (d *deployment) addTotals(t *truth, doc *sandbox.CHTTargetDocument, units [
 
 // ofDocuments is what is true by the rules for target documents. first gives owners as they were when their documents first counted,
 // where that is what matters.
-func (d *deployment) ofDocuments(first map[string]*sandbox.CHTContact) *truth {
+func (d *deployment) ofDocuments(first map[ofMonth]*sandbox.CHTContact) *truth {
 	t := &truth{unknown: map[cell]bool{}}
 	pass, total := map[cell]int64{}, map[cell]int64{}
 	measures := map[cell]target.Measure{}
-	byOwner := map[string][]*sandbox.CHTTargetDocument{}
-	for _, doc := range d.month() {
-		byOwner[doc.Owner] = append(byOwner[doc.Owner], doc)
+	byOwner := map[ofMonth][]*sandbox.CHTTargetDocument{}
+	for month, docs := range d.months() {
+		for _, doc := range docs {
+			at := ofMonth{doc.Owner, month}
+			byOwner[at] = append(byOwner[at], doc)
+		}
 	}
 	for id, docs := range byOwner {
-		owner := d.contact(id)
+		owner := d.contact(id.owner)
 		if then, known := first[id]; known {
 			owner = then
 		}
@@ -216,13 +222,21 @@ func (d *deployment) ofDocuments(first map[string]*sandbox.CHTContact) *truth {
 	return t
 }
 
-// owners gives those of the month's documents that are there, as they are now.
-func (d *deployment) owners() map[string]*sandbox.CHTContact {
-	now := map[string]*sandbox.CHTContact{}
-	for _, doc := range d.month() {
-		if owner := d.contact(doc.Owner); owner != nil {
-			copied := *owner
-			now[owner.ID] = &copied
+// ofMonth is an owner in one of the months.
+type ofMonth struct {
+	owner string
+	month int
+}
+
+// owners gives those of the documents that are there, as they are now.
+func (d *deployment) owners() map[ofMonth]*sandbox.CHTContact {
+	now := map[ofMonth]*sandbox.CHTContact{}
+	for month, docs := range d.months() {
+		for _, doc := range docs {
+			if owner := d.contact(doc.Owner); owner != nil {
+				copied := *owner
+				now[ofMonth{owner.ID, month}] = &copied
+			}
 		}
 	}
 	return now
