@@ -65,7 +65,7 @@ func TestTheExampleOfEachKeyIsAGoodOne(t *testing.T) {
 		"openhim:\n  " + examples(config.OpenHIM{}, "  ", "ca_file") +
 		"metrics:\n  " + examples(config.Metrics{}, "  ") +
 		"notices:\n  " + examples(config.Notices{}, "  ", "smtp_ca_file") +
-		"callers:\n  - " + examples(config.Caller{}, "    ") +
+		"callers:\n  - " + examples(config.Caller{}, "    ", "may_see_workers") + // not for the one of OpenHIM
 		"cht:\n  - " + examples(config.CHT{}, "    ", "ca_file") +
 		"dhis2:\n  - " + examples(config.DHIS2{}, "    ", "ca_file", "username", "password_file") +
 		"data_sets:\n  - " + examples(config.DataSet{}, "    ")

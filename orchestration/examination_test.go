@@ -22,6 +22,7 @@ import (
 	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/openhim"
 	"github.com/cht-dhis2/mediator/internal/sandbox"
+	"github.com/cht-dhis2/mediator/internal/target"
 )
 
 // clinic is a bench whose servers are watched, and may answer otherwise.
@@ -308,6 +309,9 @@ func TestExaminationFindsWhatIsWrong(t *testing.T) {
 		{"targets of which the denominator is sent", ailment{}, Green, "percent targets", "the denominator is sent", ""},
 		{"a fault of the CHT that is known here", ailment{cht: func(c *sandbox.CHTConfig) { c.Version = "4.13.0" }, set: func(s *DataSet) { s.KnownFaults = []string{"cht-daily", "cht-9714"} }},
 			Green, "version", "are known here, by known_faults", ""},
+		{"workers of a type that there is not", ailment{set: func(s *DataSet) { s.Coverage = CoveragePolicy{On: true, ExpectedTypes: []string{"chw", "chv"}} }},
+			Amber, "expected workers", "types that the CHT has not: chv", us},
+		{"workers who are expected", ailment{set: func(s *DataSet) { s.Coverage = CoveragePolicy{On: true, ExpectedTypes: []string{"chw"}} }}, Green, "expected workers", "type chw", ""},
 		{"a category option that may not be written", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) {
 			m.DataElements[0].CategoryCombo = sandbox.DHIS2Ref{ID: m.CategoryCombos[0].ID}
 			m.CategoryOptions[0].Sharing.Public = "r-r-----"
@@ -320,6 +324,11 @@ func TestExaminationFindsWhatIsWrong(t *testing.T) {
 		}}, Amber, "org units", "9 of 10 org units of CHT county", ""},
 		{"rules with a slip of the pen", ailment{set: func(s *DataSet) { s.Rules.ExcludeOrgUnits = []string{"OuMisspel01"} }}, Amber, "rules", "on no place of its CHT: OuMisspel01", us},
 		{"elements with a slip of the pen", ailment{set: func(s *DataSet) { s.Rules.RenameDataElements = map[string]string{"DeMisspel01": "DeOther0001"} }}, Amber, "rules", "no target of its CHT has: DeMisspel01", us},
+		{"contact types with a slip of the pen", ailment{set: func(s *DataSet) { s.FromTargets, s.Targets.ExcludeTypes = true, []string{"chw", "supervisr"} }}, Amber, "rules", "contact types that its CHT does not have: supervisr", us},
+		{"rows of targets that lead elsewhere", ailment{set: func(s *DataSet) {
+			s.FromTargets = true
+			s.Targets.Items = []target.Item{{Target: "any", DataElement: "DeMisspel01"}}
+		}}, Red, "elements", "1 of 1 elements of CHT county (DeMisspel01)", ""},
 		{"a district that joins and is none", ailment{set: func(s *DataSet) { s.Compare.LiveFrom = []LiveFrom{{OrgUnit: "OuMisspel01"}} }}, Amber, "rules", "live_from below which", us},
 		{"a first period that is not over", ailment{set: func(s *DataSet) { s.FirstPeriod, _ = dhis2.ParsePeriod("202712") }}, Amber, "first period", "nothing before 202712 is sent", us},
 		{"a source whose time zone is not set", ailment{instead: onPath("/api/system/info", "application/json", `{"version":"2.42.5","calendar":"iso8601","serverDate":"2026-11-22T12:00:00.000","serverTimeZoneId":"Africa/Nairobi"}`)},

@@ -11,6 +11,7 @@ import (
 	"github.com/cht-dhis2/mediator/internal/cht"
 	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/mapping"
+	"github.com/cht-dhis2/mediator/internal/target"
 	"github.com/cht-dhis2/mediator/internal/validation"
 )
 
@@ -194,10 +195,14 @@ func (b beside) elements(settings *cht.Settings) {
 	rules.IncludeOrgUnits, rules.ExcludeOrgUnits, rules.RenameOrgUnits = nil, nil, nil
 	found := b.found
 	found.Names.OrgUnits = nil
-	m, checks := mapping.New(rules, settings, found), b.checks(nil)
+	targets, exported := settings.Targets, settings
+	if b.set.FromTargets {
+		targets, exported = itemsAsTargets(itemsOf(&b.set, settings)), &cht.Settings{}
+	}
+	m, checks := mapping.New(rules, exported, found), b.checks(nil)
 	var list []troubled
 	fed := map[string]bool{}
-	for _, target := range settings.Targets {
+	for _, target := range targets {
 		if !target.For(b.set.ID) || target.Listed {
 			continue
 		}
@@ -222,6 +227,15 @@ func (b beside) elements(settings *cht.Settings) {
 	if len(list) == 0 {
 		b.green("elements", b.fitting(checks, fed))
 	}
+}
+
+// itemsAsTargets writes items as targets of the CHT's settings that lead to the same cells.
+func itemsAsTargets(items []target.Item) []cht.Target {
+	var targets []cht.Target
+	for _, i := range items {
+		targets = append(targets, cht.Target{ID: i.Target, DataElement: i.DataElement, CategoryOptionCombo: i.CategoryOptionCombo, AttributeOptionCombo: i.AttributeOptionCombo})
+	}
+	return targets
 }
 
 // unfit says why a count of a cell would not be taken: the usual one, none, or a large one.

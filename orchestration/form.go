@@ -2,6 +2,7 @@ package orchestration
 
 import (
 	"context"
+	"slices"
 
 	"github.com/cht-dhis2/mediator/internal/form"
 )
@@ -23,5 +24,9 @@ func (s *Submitter) FormFacts(ctx context.Context, dataSet, source string) (form
 	if err != nil {
 		return form.Facts{}, DataSet{}, err
 	}
-	return form.Facts{DataSet: dataSet, Settings: settings, Set: found, Rules: who.set.Rules, FromTargets: who.set.FromTargets, Items: who.set.Targets.Items}, who.set, nil
+	types := slices.Clone(who.set.Targets.ExcludeTypes)
+	if who.set.Targets.Level != "" {
+		types = append(types, who.set.Targets.Level)
+	}
+	return form.Facts{ContactTypes: types, DataSet: dataSet, Settings: settings, Set: found, Rules: who.set.Rules, FromTargets: who.set.FromTargets, Items: who.set.Targets.Items}, who.set, nil
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/cht-dhis2/mediator/internal/cht"
 	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/ledger"
+	"github.com/cht-dhis2/mediator/internal/mapping"
 	"github.com/cht-dhis2/mediator/internal/sandbox"
 	"github.com/cht-dhis2/mediator/internal/target"
 )
@@ -684,5 +685,82 @@ func TestTargetsThatWriteTheDefaultComboInTwoWaysAddUp(t *testing.T) {
 	}
 	if want, got := plain.holds("DeNewbornV1"), named.holds("DeNewbornV1"); got != want || want == "" {
 		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
+func TestADocumentWhoseIDDoesNotTellItsOwnerCountsWhereItsOwnerIs(t *testing.T) {
+	b := newRecordedBench(t, func(d *sandbox.CHTDocuments) {
+		of := find(d, "bahati")
+		of.Owner = "chw-faraja" // and a moment ago it was another one's
+		d.Persons = append(d.Persons, sandbox.CHTContact{ID: "chw~with~marks", Type: "contact", ContactType: "chw", Parent: &sandbox.CHTParent{ID: "hf-duma"}})
+		other := *find(d, "eli")
+		other.ID, other.Owner, other.User = "target~2026-07~chw~with~marks~org.couchdb.user:marks", "chw~with~marks", "org.couchdb.user:marks"
+		d.Targets = append(d.Targets, other)
+	})
+	const want = "OuAmaniChu2=2 OuAmaniHC01=9 OuDumaHC001=2 OuElimuHC01=9 OuFarasi001=9 OuFarasi002=9"
+	b.july(t, "DsMchMonth1")
+	b.has(t, want)
+	b.meter.since()
+	b.clock = b.clock.Add(2 * time.Hour)
+	b.cht.Change(func(d *sandbox.CHTDocuments) {
+		for i := range d.Persons {
+			if d.Persons[i].ID == "chw-faraja" {
+				d.Persons[i].Parent = &sandbox.CHTParent{ID: "hf-duma"}
+			}
+		}
+	})
+	r := b.july(t, "DsMchMonth1")
+	b.asks(t, "places", "range", "keys with documents", "keys", "keys with documents")
+	// All of the two org units moves to another one, which a person has to see.
+	if got := foundCodes(r); r.State != ledger.Held || !strings.Contains(got, "workers_moved:1") || !strings.Contains(got, "figures_moved:1 figures_moved:1 figures_moved:1") {
+		t.Errorf("got %s, %s", r.State, got)
+	}
+}
+
+// TestTwoDataSetsOfOneCHTAreReadAtOneTime lets two processes read the same month, each for a data set.
+func TestTwoDataSetsOfOneCHTAreReadAtOneTime(t *testing.T) {
+	b := newRecordedBench(t, manyDocuments(600, "hf-duma"))
+	type result struct {
+		births string
+		err    error
+	}
+	results := make(chan result)
+	for _, set := range []string{"DsMchMonth1", "DsMalariaM1"} {
+		go func() {
+			source := b.Sources["county"]
+			source.Client = b.client("integration")
+			s := &Submitter{
+				Sources: map[string]Source{"county": source}, Destinations: b.Destinations, DataSets: b.DataSets, SpoolDir: b.SpoolDir, Now: b.Now, Ledger: b.Ledger,
+			}
+			p, err := s.Prepare(t.Context(), Request{DataSet: set, Period: "202607", CHT: "county"})
+			if err != nil {
+				results <- result{err: err}
+				return
+			}
+			defer p.Close()
+			r := result{}
+			if report := p.Report(); report.Reason != "" {
+				r.err = errors.New(report.Error)
+			}
+			r.err = errors.Join(r.err, p.Values(func(v mapping.Value) error {
+				if v.OrgUnit == "OuDumaHC001" && v.DataElement == birthsOf {
+					r.births = v.Value
+				}
+				return nil
+			}))
+			results <- r
+		}()
+	}
+	found := false
+	for range 2 {
+		r := <-results
+		if r.err != nil {
+			t.Error(r.err)
+		}
+		found = found || r.births == "600"
+	}
+	known, _, err := b.Ledger.TargetRevisions(t.Context(), ledger.TargetMonth{CHT: "county", Month: "202607"})
+	if err != nil || len(known) != 613 || !found {
+		t.Errorf("got %d documents, %v, and the births: %v", len(known), err, found)
 	}
 }

@@ -202,6 +202,19 @@ func (t *table) notes(m *Mapping) []issue.Issue {
 		}
 		notes = append(notes, i)
 	}
+	var kinds []string
+	for _, kind := range t.Settings.ContactTypes {
+		kinds = append(kinds, kind.ID)
+	}
+	for _, kind := range t.ContactTypes {
+		if !t.FromTargets || len(kinds) == 0 || slices.Contains(kinds, kind) {
+			continue
+		}
+		notes = append(notes, issue.Issue{
+			Code: typeUnknown, Severity: issue.Note, Count: 1, Text: "the CHT's settings have no contact type " + kind + ", so that nothing is left out, or counts, for it",
+			Remedy: "correct exclude_contact_types or attribution; the CHT has " + strings.Join(kinds, ", "),
+		})
+	}
 	if !t.FromTargets {
 		notes = append(notes, mapping.Denominators(t.Settings, t.Rules, t.DataSet)...)
 	}

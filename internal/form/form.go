@@ -33,6 +33,8 @@ type Facts struct {
 	// settings.
 	FromTargets bool
 	Items       []target.Item
+	// ContactTypes are those that the configuration names, to leave out or to count for.
+	ContactTypes []string
 }
 
 // Items are the targets of a data set as the CHT's settings have them, those that name their elements in a list too.
@@ -81,10 +83,13 @@ type Idle struct {
 	Why    string `json:"why"`
 }
 
-// Stuck says that something of the mapping would be held back.
+// Stuck says that something of the mapping would be held back, or does not do what it says.
 func (m Mapping) Stuck() bool {
-	return slices.ContainsFunc(m.Issues, func(i issue.Issue) bool { return i.Severity != issue.Note })
+	return slices.ContainsFunc(m.Issues, func(i issue.Issue) bool { return i.Severity != issue.Note || i.Code == typeUnknown })
 }
+
+// typeUnknown is the code of a contact type that the CHT does not have: what names it does nothing, and nobody is told.
+const typeUnknown = "contact_type_unknown"
 
 // table is a form on the desk, with what is needed to look at one target after the other.
 type table struct {

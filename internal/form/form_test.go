@@ -1,6 +1,7 @@
 package form
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -8,6 +9,7 @@ import (
 
 	"github.com/cht-dhis2/mediator/internal/cht"
 	"github.com/cht-dhis2/mediator/internal/dhis2"
+	"github.com/cht-dhis2/mediator/internal/issue"
 	"github.com/cht-dhis2/mediator/internal/mapping"
 	"github.com/cht-dhis2/mediator/internal/target"
 )
@@ -171,6 +173,23 @@ func TestAFormThatIsFedWholeIsNotStuck(t *testing.T) {
 	f := facts()
 	f.FromTargets, f.Items = true, []target.Item{{Target: "births", DataElement: births}}
 	if m := Explain(f); m.Stuck() {
+		t.Errorf("got %v", outline(m))
+	}
+}
+
+func TestAContactTypeThatTheCHTDoesNotHaveIsTold(t *testing.T) {
+	f := facts()
+	f.FromTargets, f.ContactTypes = true, []string{"chw", "supervisr"}
+	f.Items = []target.Item{{Target: "births", DataElement: births}}
+	if m := Explain(f); m.Stuck() {
+		t.Errorf("of a CHT that tells no types, got %v", outline(m))
+	}
+	f.Settings.ContactTypes = []cht.ContactType{{ID: "chw", Person: true}, {ID: "supervisor", Person: true}}
+	m := Explain(f)
+	told := slices.ContainsFunc(m.Issues, func(i issue.Issue) bool {
+		return i.Code == "contact_type_unknown" && strings.Contains(i.Text, "supervisr") && strings.Contains(i.Remedy, "chw, supervisor")
+	})
+	if !told || !m.Stuck() {
 		t.Errorf("got %v", outline(m))
 	}
 }
