@@ -164,28 +164,40 @@ func (c *coverage) found(policy CoveragePolicy) *ledger.Coverage {
 }
 
 // holdsBack says whether an org unit is held back, as too few of those who are expected there have synced; w is what is known of
-// it then.
+// it then. One that goes all the same is noted.
 func (p *Plan) holdsBack(orgUnit string) (w ledger.Workers, held bool) {
-	if p.coverage == nil || p.set.Coverage.Minimum == 0 || p.visit != nil {
-		return w, false
-	}
-	w = p.coverage.workersOf(p.coverage.units[orgUnit])
-	if !isBelow(w, p.set.Coverage.Minimum) {
-		return w, false
-	}
-	var why waiver
-	switch {
-	case slices.Contains(p.request.OrgUnits, orgUnit):
-		why = waivedByName
-	case p.isPastMinimum:
-		why = waivedByDate
-	default:
-		return w, true
+	w, why, below := p.belowMinimum(orgUnit)
+	if !below || why == "" {
+		return w, below
 	}
 	of := p.coverage.waived[why]
 	of.count, of.first = of.count+1, cmp.Or(of.first, orgUnit)
 	p.coverage.waived[why] = of
 	return w, false
+}
+
+// isHeldBack says the same without a note.
+func (p *Plan) isHeldBack(orgUnit string) bool {
+	_, why, below := p.belowMinimum(orgUnit)
+	return below && why == ""
+}
+
+// belowMinimum says whether too few of those who are expected at an org unit have synced, and why it goes all the same, if it does.
+func (p *Plan) belowMinimum(orgUnit string) (w ledger.Workers, why waiver, below bool) {
+	if p.coverage == nil || p.set.Coverage.Minimum == 0 || p.visit != nil {
+		return w, "", false
+	}
+	w = p.coverage.workersOf(p.coverage.units[orgUnit])
+	switch {
+	case !isBelow(w, p.set.Coverage.Minimum):
+		return w, "", false
+	case slices.Contains(p.request.OrgUnits, orgUnit):
+		return w, waivedByName, true
+	case p.isPastMinimum:
+		return w, waivedByDate, true
+	default:
+		return w, "", true
+	}
 }
 
 // holdBack takes out of a difference all that would be sent, as the org unit is held back: what DHIS2 holds there stays, and nothing has

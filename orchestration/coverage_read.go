@@ -156,7 +156,7 @@ func (r *targetReading) expect(ctx context.Context) error {
 			return err
 		}
 		isNew := func(id target.ID) bool { _, known := r.owners[id]; return !known }
-		if age := r.submitter.now().Sub(readAt); age < 0 || age >= heardAge || slices.ContainsFunc(owners, isNew) {
+		if isOld(r.submitter.now().Sub(readAt), heardAge) || slices.ContainsFunc(owners, isNew) {
 			if owners, err = r.hear(ctx, month); err == nil {
 				err = r.store.SaveHeard(ctx, at, owners)
 			}
@@ -189,11 +189,12 @@ func (r *targetReading) expectTypes(ctx context.Context, types []string) error {
 		}
 		return fresh.add(ctx, o.Slot(), o.Append)
 	})
-	if err != nil {
-		fresh.rescue(ctx)
-		return err
+	if ctx.Err() == nil {
+		// A month may go without its coverage where the list broke off, but not without those who are taken for known by now.
+		if failed := fresh.flush(ctx); failed != nil {
+			return failed
+		}
 	}
-	err = fresh.flush(ctx)
 	if err == nil && len(r.expected) == 0 { // else nobody would be expected anywhere, and no org unit be below anything
 		err = noneOfTypes(types)
 	}

@@ -445,3 +445,30 @@ func TestWorkersAreNamedToWhoeverMayKnow(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatIsHeldBackHasNotVanished asks nobody about a month whose silent org units are held back anyway.
+func TestWhatIsHeldBackHasNotVanished(t *testing.T) {
+	june := func(d *sandbox.CHTDocuments) {
+		for _, name := range []string{"bahati", "faraja", "ayana"} {
+			d.Targets = append(d.Targets, sandbox.CHTTargetDocument{
+				ID: "target~2026-06~chw-" + name + "~org.couchdb.user:" + name, Type: "target", Owner: "chw-" + name, ReportingPeriod: "2026-06", UpdatedDate: 1782777600000,
+				Targets: []sandbox.CHTTargetCount{{ID: "births-this-month", Value: &sandbox.CHTTargetValue{Pass: 2, Total: 2}}},
+			})
+		}
+		withoutDocuments2026(d, "2026-07", "chw-bahati", "chw-faraja")
+	}
+	for _, test := range []struct {
+		minimum int
+		want    ledger.State
+	}{{0, ledger.Held}, {60, ledger.Accepted}} {
+		b := coverageBench(t, CoveragePolicy{On: true, ExpectedTypes: []string{"chw"}}, june)
+		b.DataSets[0].MostVanished = 20
+		if _, err := b.Submit(t.Context(), Request{DataSet: "DsMchMonth1", Period: "202606", CHT: "county"}); err != nil {
+			t.Fatal(err)
+		}
+		b.DataSets[0].Coverage.Minimum = test.minimum
+		if r := b.july(t, "DsMchMonth1"); r.State != test.want {
+			t.Errorf("with a minimum of %d %%: got %s (%s), %s", test.minimum, r.State, r.Error, foundCodes(r))
+		}
+	}
+}

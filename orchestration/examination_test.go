@@ -309,6 +309,9 @@ func TestExaminationFindsWhatIsWrong(t *testing.T) {
 		{"targets of which the denominator is sent", ailment{}, Green, "percent targets", "the denominator is sent", ""},
 		{"a fault of the CHT that is known here", ailment{cht: func(c *sandbox.CHTConfig) { c.Version = "4.13.0" }, set: func(s *DataSet) { s.KnownFaults = []string{"cht-daily", "cht-9714"} }},
 			Green, "version", "are known here, by known_faults", ""},
+		{"workers of a type that there is not", ailment{set: func(s *DataSet) { s.Coverage = CoveragePolicy{On: true, ExpectedTypes: []string{"chw", "chv"}} }},
+			Amber, "expected workers", "types that the CHT has not: chv", us},
+		{"workers who are expected", ailment{set: func(s *DataSet) { s.Coverage = CoveragePolicy{On: true, ExpectedTypes: []string{"chw"}} }}, Green, "expected workers", "type chw", ""},
 		{"a category option that may not be written", ailment{country: metadata(func(m *sandbox.DHIS2Metadata) {
 			m.DataElements[0].CategoryCombo = sandbox.DHIS2Ref{ID: m.CategoryCombos[0].ID}
 			m.CategoryOptions[0].Sharing.Public = "r-r-----"

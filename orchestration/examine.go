@@ -290,6 +290,8 @@ func meaning(check string) (area, why string) {
 		return "data sets", "approved data must not change"
 	case "rules":
 		return "data sets", "a rule with a wrong id does nothing, and says nothing"
+	case "expected workers":
+		return "rules", "where the wrong people are expected nobody can tell who has not synced"
 	case "changed settings":
 		return "elements", "figures of two months that are not counted alike are compared all the same"
 	case "targets", "shared elements", "percent targets":

@@ -193,6 +193,7 @@ func (r *examining) sourceSet(ctx context.Context, p sheet, s Source, set DataSe
 	}
 	p.green("", "known to the CHT")
 	r.changedSince(ctx, p, s, set)
+	expectedTypes(p, settings, set)
 	if set.FromTargets { // what follows is of the export
 		return
 	}
@@ -214,6 +215,27 @@ func (r *examining) sourceSet(ctx context.Context, p sheet, s Source, set DataSe
 	for _, found := range mapping.NotExported(settings, set.ID) {
 		p.amber("targets", found.Text, found.Remedy)
 	}
+}
+
+// expectedTypes looks for the contact types of the workers who are expected to sync.
+func expectedTypes(p sheet, settings *cht.Settings, set DataSet) {
+	if !set.Coverage.On || len(set.Coverage.ExpectedTypes) == 0 || len(settings.ContactTypes) == 0 {
+		return
+	}
+	var known, unknown []string
+	for _, t := range settings.ContactTypes {
+		known = append(known, t.ID)
+	}
+	for _, id := range set.Coverage.ExpectedTypes {
+		if !slices.Contains(known, id) {
+			unknown = append(unknown, id)
+		}
+	}
+	if len(unknown) > 0 {
+		p.amber("expected workers", fmt.Sprintf("expected_contact_types names types that the CHT has not: %s", strings.Join(unknown, ", ")), "the CHT's settings have "+strings.Join(known, ", ")).Who = us
+		return
+	}
+	p.green("expected workers", "the contacts of type "+strings.Join(set.Coverage.ExpectedTypes, ", ")+" are expected to sync")
 }
 
 // changedSince tells what the CHT's settings say otherwise than when the period before the one that closed last went.

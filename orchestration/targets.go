@@ -62,10 +62,20 @@ func plainCombos(items []target.Item, defaultCombo string) []target.Item {
 }
 
 // bySource makes a plan ready for the settings of its source, and gives those that matter to what the CHT's export adds up itself: of
-// target documents, that is nothing. The default combo is that of DHIS2, and empty where it was not asked.
+// target documents, that is nothing. But a percent target gives its denominator here as well, where nobody has said what it is to give.
+// The default combo is that of DHIS2, and empty where it was not asked.
 func (p *Plan) bySource(settings *cht.Settings, defaultCombo string) *cht.Settings {
 	if !p.set.FromTargets {
 		return settings
+	}
+	exported := *settings
+	exported.Targets, exported.Undirected = nil, nil
+	if len(p.set.Targets.Items) == 0 {
+		for _, t := range settings.Targets {
+			if t.Type == "percent" { // alone, and without the combos, which stay apart here
+				exported.Targets = append(exported.Targets, cht.Target{ID: t.ID, Type: t.Type, DataSet: t.DataSet, DataElement: t.DataElement})
+			}
+		}
 	}
 	p.set.Targets.Items = plainCombos(itemsOf(&p.set, settings), defaultCombo)
 	for _, item := range p.set.Targets.Items {
@@ -73,8 +83,6 @@ func (p *Plan) bySource(settings *cht.Settings, defaultCombo string) *cht.Settin
 			p.set.Rules.Percents = append(p.set.Rules.Percents, item.DataElement)
 		}
 	}
-	exported := *settings
-	exported.Targets, exported.Undirected = nil, nil
 	p.calendar = settings
 	return &exported
 }
@@ -200,10 +208,13 @@ func (r *targetReading) begin(ctx context.Context) (err error) {
 	r.owners = map[target.ID]knownOwner{}
 	now := r.submitter.now()
 	return r.store.TargetOwners(ctx, ledger.TargetMonth{CHT: r.from.Name}, func(o ledger.TargetOwner) error {
-		r.owners[o.ID] = knownOwner{revision: o.Revision, isOld: now.Sub(o.CheckedAt) >= r.from.HierarchyAge}
+		r.owners[o.ID] = knownOwner{revision: o.Revision, isOld: isOld(now.Sub(o.CheckedAt), r.from.HierarchyAge)}
 		return nil
 	})
 }
+
+// isOld says that what is known is too old. What is known from a time to come is of a clock that was wrong, and nobody knows how old.
+func isOld(age, limit time.Duration) bool { return age < 0 || age >= limit }
 
 func (r *targetReading) know(names []string) {
 	r.names, r.numbers = names, make(map[string]int, len(names))
@@ -243,7 +254,8 @@ func (r *targetReading) readMonth(ctx context.Context, month cht.Month) error {
 		return err
 	}
 	days := cmp.Or(r.from.FullReadDays, usualFullReadDays)
-	isDue := !full.IsZero() && !r.submitter.now().Before(full.AddDate(0, 0, days))
+	now := r.submitter.now()
+	isDue := !full.IsZero() && (now.Before(full) || !now.Before(full.AddDate(0, 0, days)))
 	if len(known) > 0 && !isDue && r.request.Mode != ledger.ModeFull {
 		changed, err := r.readRevisions(ctx, month, &at, known)
 		if err != nil {

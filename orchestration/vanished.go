@@ -10,7 +10,7 @@ import (
 )
 
 // tellVanished holds a month in which many org units have nothing that had figures in the one before: most likely phones did not
-// sync, or something was changed in the CHT's hierarchy. What a rule leaves out now, and what has not joined yet, is not missed.
+// sync, or something was changed in the CHT's hierarchy. What a rule leaves out now, what has not joined yet, and what is held back for its coverage, is not missed.
 func (w *settlement) tellVanished(ctx context.Context, g *gathering) error {
 	store := w.checking.submitter.Ledger
 	if w.set.MostVanished == 0 || store == nil || w.tally.report.Counts.Unsent == 0 || len(w.request.OrgUnits) > 0 || w.visit != nil {
@@ -49,7 +49,7 @@ func (w *settlement) vanishedSince(ctx context.Context, g *gathering, before str
 			return 0, nil, err
 		}
 		id := part.OrgUnit
-		if id == last || g.leftOut[id] || isOut(w.live, id) {
+		if id == last || g.leftOut[id] || isOut(w.live, id) || w.isHeldBack(id) {
 			continue
 		}
 		figures, err := hasFigures(part)

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -244,5 +245,49 @@ func BenchmarkCHTPage(b *testing.B) {
 	for b.Loop() {
 		answer := answerTo(c, http.MethodGet, julyIDs+"&include_docs=true&limit=1000", integration)
 		b.SetBytes(int64(answer.Body.Len()))
+	}
+}
+
+func TestCHTDocumentRoutesSufferFaults(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{julyIDs + "&include_docs=true", typeView + `?key=%5B%22chw%22%5D&reduce=false`, orgUnitView, "/api/v1/contact/chw-asha"} {
+		route, _, _ := strings.Cut(path, "?")
+		c := NewCHT(fixtureConfig(t))
+		server, err := Listen(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole := answerTo(c, http.MethodGet, path, integration).Body.String()
+		for _, test := range []struct {
+			fault  Fault
+			status int
+			body   string
+			isCut  bool
+		}{
+			{Fault{Kind: CutBody, Path: route}, http.StatusOK, whole[:len(whole)/2], true},
+			{Fault{Kind: SlowBody, Path: route, Delay: time.Microsecond}, http.StatusOK, whole, false},
+			{Fault{Kind: LoginPage, Path: route}, http.StatusOK, "Sign in", false},
+			{Fault{Kind: Status, Status: http.StatusInternalServerError, Path: route}, http.StatusInternalServerError, "500", false},
+		} {
+			c.Heal()
+			c.Fail(test.fault)
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("Authorization", integration)
+			r.Header.Set("Accept-Encoding", "identity")
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			answer, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(answer.Body)
+			_ = answer.Body.Close()
+			if answer.StatusCode != test.status || !strings.Contains(string(body), test.body) || (err != nil) != test.isCut {
+				t.Errorf("%s with %s: status %d, %v, %d bytes of %d", route, test.fault.Kind, answer.StatusCode, err, len(body), len(whole))
+			}
+		}
+		server.Close()
 	}
 }

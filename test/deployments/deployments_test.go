@@ -301,7 +301,7 @@ func (s *stand) denominators(o *outcome) []string {
 // try tries the deployment of a seed, and gives what is wrong with it.
 func try(t *testing.T, number int, l *ledger.Ledger, tally *tally) []string {
 	t.Helper()
-	s := newDeployment(uint64(number)).stand(t.TempDir(), l)
+	s := newDeployment(uint64(number)).stand(tally.spool, l)
 	o, err := s.prepare(t.Context())
 	if err != nil {
 		return []string{err.Error()}
@@ -351,6 +351,7 @@ func (s *stand) moves(o *outcome) []string {
 type tally struct {
 	sync.Mutex
 
+	spool                 string
 	refused, sent, behind int
 	codes                 map[string]int
 }
@@ -370,7 +371,7 @@ func (c *tally) take(o *outcome) {
 
 func TestEveryDifferenceIsNamed(t *testing.T) {
 	t.Parallel()
-	counts := &tally{codes: map[string]int{}}
+	counts := &tally{codes: map[string]int{}, spool: t.TempDir()}
 	l, err := ledger.Open(t.Context(), ledger.Config{Dir: t.TempDir(), Now: func() time.Time { return today }})
 	if err != nil {
 		t.Fatal(err)
