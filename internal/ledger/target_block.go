@@ -137,7 +137,6 @@ type blocks struct {
 
 // at gives a block; nil where there is none.
 func (b blocks) at(ctx context.Context, slot int) (block []byte, err error) {
-	//nolint:gosec // the names are ours, here and below
 	err = b.tx.QueryRowContext(ctx, `SELECT body FROM `+b.table+` WHERE `+b.column+` = $1 AND slot = $2`, b.of, slot).Scan(&block)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
@@ -150,12 +149,14 @@ func (b blocks) put(ctx context.Context, slot int, list [][]byte) error {
 	if len(list) == 0 {
 		return b.remove(ctx, slot)
 	}
+	//nolint:gosec // the names are ours
 	_, err := b.tx.ExecContext(ctx, `INSERT INTO `+b.table+` (`+b.column+`, slot, body) VALUES ($1, $2, $3)
 		ON CONFLICT (`+b.column+`, slot) DO UPDATE SET body = excluded.body`, b.of, slot, blockOf(list))
 	return err
 }
 
 func (b blocks) remove(ctx context.Context, slot int) error {
+	//nolint:gosec // as above
 	_, err := b.tx.ExecContext(ctx, `DELETE FROM `+b.table+` WHERE `+b.column+` = $1 AND slot = $2`, b.of, slot)
 	return err
 }

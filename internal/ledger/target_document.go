@@ -69,7 +69,7 @@ func documentOf(record []byte) (d documentRecord, err error) {
 	d.owner, d.id, d.revision = record[:idSize], record[idSize:2*idSize], record[2*idSize:2*idSize+revisionSize]
 	u := unpacker{b: record[2*idSize+revisionSize:]}
 	marks := u.number()
-	d.updated, d.malformed, d.stray = int(marks>>markBits), marks&isMalformed != 0, marks&isStray != 0 //nolint:gosec // as it was written
+	d.updated, d.malformed, d.stray = int(marks>>markBits), marks&isMalformed != 0, marks&isStray != 0
 	d.slot = slotOf(d.owner)
 	if d.stray {
 		d.slot = int(u.number()) //nolint:gosec // as it was written
@@ -323,7 +323,7 @@ func targetRecords(ctx context.Context, from querier, months []int, yield func(s
 	strays := map[int][][]byte{}
 	var body sql.RawBytes
 	var slot int
-	rows, err := from.QueryContext(ctx, `SELECT body FROM target_document WHERE strays > 0 AND `+among, args...) //nolint:gosec // only placeholders are put together
+	rows, err := from.QueryContext(ctx, `SELECT body FROM target_document WHERE strays > 0 AND `+among, args...)
 	err = each(rows, err, func() error {
 		if err := rows.Scan(&body); err != nil {
 			return err
@@ -356,7 +356,7 @@ func targetRecords(ctx context.Context, from querier, months []int, yield func(s
 		}
 		return nil
 	}
-	rows, err = from.QueryContext(ctx, `SELECT slot, body FROM target_document WHERE `+among+` ORDER BY slot`, args...) //nolint:gosec // as above
+	rows, err = from.QueryContext(ctx, `SELECT slot, body FROM target_document WHERE `+among+` ORDER BY slot`, args...)
 	err = each(rows, err, func() error {
 		if err := rows.Scan(&slot, &body); err != nil {
 			return err

@@ -1,9 +1,11 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -131,6 +133,58 @@ func testTargetProof(t *testing.T, l *Ledger, _ *clock) {
 	}
 }
 
+// testTargetBlocks remembers and forgets documents at random, many in one block, and of owners that change: what is remembered is what
+// a plain map would hold.
+func testTargetBlocks(t *testing.T, l *Ledger, _ *clock) {
+	random := rand.New(rand.NewPCG(1, 7))
+	key := target.Key("key")
+	owner := func(n int) target.ID {
+		id := key.Of(fmt.Sprint("owner", n))
+		id[0], id[1] = byte(n%4)*85, byte(n%2)*64 // some slots alone, so that blocks have many
+		return id
+	}
+	held := map[target.ID]TargetDocument{}
+	for range 12 {
+		var list []TargetDocument
+		for range random.IntN(60) {
+			n := random.IntN(80)
+			d := targetDocument(n, 0, fmt.Sprint(random.IntN(3)), int64(1+random.IntN(9)))
+			d.ID, d.Named = key.Of(fmt.Sprint("document", n)), owner(n%30)
+			if d.Owner = d.Named; random.IntN(4) == 0 {
+				d.Owner, d.Malformed = owner(random.IntN(40)), random.IntN(2) == 0
+			}
+			list = append(list, d)
+			held[d.ID] = d
+		}
+		save(t, l, july(), list...)
+		var gone []target.ID
+		for range random.IntN(10) {
+			id := key.Of(fmt.Sprint("document", random.IntN(90)))
+			gone = append(gone, id)
+			delete(held, id)
+		}
+		must(t, l.ForgetTargetDocuments(t.Context(), july(), gone))
+
+		known, _, err := l.TargetRevisions(t.Context(), july())
+		must(t, err)
+		got, before := map[target.ID]TargetDocument{}, target.ID{}
+		must(t, l.TargetDocuments(t.Context(), july(), func(owner target.ID, documents []target.Document) error {
+			if bytes.Compare(owner[:], before[:]) <= 0 {
+				t.Errorf("owner %x comes after %x", owner, before)
+			}
+			before = owner
+			for _, d := range documents {
+				d.Counts = slices.Clone(d.Counts)
+				got[d.ID] = TargetDocument{Owner: owner, Named: held[d.ID].Named, Revision: known[d.ID], Document: d}
+			}
+			return nil
+		}))
+		if diff := cmp.Diff(held, got); diff != "" || len(known) != len(held) {
+			t.Fatal(len(known), diff)
+		}
+	}
+}
+
 func testTargetCounts(t *testing.T, l *Ledger, _ *clock) {
 	d := targetDocument(1, 1, "1-a", 0)
 	d.Counts = []target.Count{{Target: 300, Pass: -1, Total: 1 << 53}, {Target: 0, Pass: 0, Total: -1}, {Target: 7, Pass: 127, Total: 128}}
@@ -240,6 +294,23 @@ func testTargetOwners(t *testing.T, l *Ledger, c *clock) {
 	}))
 	if !slices.Equal(late, []string{"4"}) {
 		t.Errorf("not looked at again: %v", late)
+	}
+}
+
+// testStrayOwner lets an owner have only a document that names another one: where it stands first is noted, and it is kept for as long.
+func testStrayOwner(t *testing.T, l *Ledger, c *clock) {
+	saveOwners(t, l, ownerAt(1, "1-a", 10), ownerAt(2, "1-b", 20), ownerAt(3, "1-c", 30))
+	save(t, l, july(), targetDocument(1, 2, "1-a", 10))
+	must(t, l.TargetMonthRead(t.Context(), july()))
+	if got, want := owners(t, l, july()), "1(chw)<10 2(chw)<20/(chw)<20 3(chw)<30"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	c.at = c.at.AddDate(0, 7, 0)
+	must(t, l.TargetMonthRead(t.Context(), july()))
+	_, err := l.Thin(t.Context(), Keep{})
+	must(t, err)
+	if got, want := owners(t, l, july()), "2(chw)<20/(chw)<20"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
