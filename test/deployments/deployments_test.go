@@ -279,13 +279,13 @@ func (d *deployment) carries() bool {
 
 // denominators makes sure that each data element to which a percent target adds its denominator is named.
 func (s *stand) denominators(o *outcome) []string {
-	if s.reads {
+	if s.reads && s.rules.Items != nil {
 		return nil
 	}
 	var found []string
 	for _, t := range s.targets {
 		for _, to := range t.to {
-			if t.kind != "percent" || t.listed || to.set != "" && to.set != s.sets[0] || slices.ContainsFunc(o.report.Issues, func(i issue.Issue) bool {
+			if t.kind != "percent" || t.listed && !s.reads || to.set != "" && to.set != s.sets[0] || slices.ContainsFunc(o.report.Issues, func(i issue.Issue) bool {
 				return i.Code == "percent_sends_denominator" && i.DataElement == to.element
 			}) {
 				continue
