@@ -100,7 +100,7 @@ type targetReading struct {
 	places  []target.Place
 	// owners are those that are remembered or were seen; unknown and old are the ids of those to look at.
 	owners       map[target.ID]knownOwner
-	unknown, old []string
+	unknown, old idList
 	// expected are those who are expected to sync.
 	expected []target.ID
 	done     int
@@ -450,28 +450,28 @@ func (r *targetReading) see(owner string) target.ID {
 	r.owners[hash] = known
 	switch {
 	case known.isNew:
-		r.unknown = append(r.unknown, owner)
+		r.unknown.add(owner)
 	case known.isOld:
-		r.old = append(r.old, owner)
+		r.old.add(owner)
 	}
 	return hash
 }
 
 // readOwners looks at the owners that are unknown, and at those that have changed since they were looked at.
 func (r *targetReading) readOwners(ctx context.Context) error {
-	unknown, old := r.unknown, r.old
-	r.unknown, r.old = nil, nil
-	if len(old) > 0 {
+	if old := &r.old; old.count > 0 {
 		var same []target.ID
-		call := r.evidence.call(ctx, fmt.Sprintf("Ask CHT %s which of %s have changed", r.from.Name, counted(len(old), "worker")))
-		err := r.from.Client.ContactRevisions(call, old, func(id, rev string) error {
-			hash := r.key.Of(id)
-			if r.owners[hash].revision != ledger.RevisionOf(rev) {
-				unknown = append(unknown, id)
+		call := r.evidence.call(ctx, fmt.Sprintf("Ask CHT %s which of %s have changed", r.from.Name, counted(old.count, "worker")))
+		err := old.take(func(ids []string) error {
+			return r.from.Client.ContactRevisions(call, ids, func(id, rev string) error {
+				hash := r.key.Of(id)
+				if r.owners[hash].revision != ledger.RevisionOf(rev) {
+					r.unknown.add(id)
+					return nil
+				}
+				same = append(same, hash)
 				return nil
-			}
-			same = append(same, hash)
-			return nil
+			})
 		})
 		if err == nil {
 			err = r.store.TargetOwnersChecked(ctx, r.from.Name, same)
@@ -481,15 +481,17 @@ func (r *targetReading) readOwners(ctx context.Context) error {
 		}
 	}
 	r.owners = nil
-	if len(unknown) == 0 {
+	if r.unknown.count == 0 {
 		return nil
 	}
 	owners := r.ownerShelf()
 	defer owners.close()
-	call := r.evidence.call(ctx, fmt.Sprintf("Read where %s belong in CHT %s", counted(len(unknown), "worker"), r.from.Name))
-	err := r.from.Client.Contacts(call, unknown, func(c *cht.Contact) error {
-		o := r.ownerOf(c)
-		return owners.add(ctx, o.Slot(), o.Append)
+	call := r.evidence.call(ctx, fmt.Sprintf("Read where %s belong in CHT %s", counted(r.unknown.count, "worker"), r.from.Name))
+	err := r.unknown.take(func(ids []string) error {
+		return r.from.Client.Contacts(call, ids, func(c *cht.Contact) error {
+			o := r.ownerOf(c)
+			return owners.add(ctx, o.Slot(), o.Append)
+		})
 	})
 	if err != nil {
 		owners.rescue(ctx)

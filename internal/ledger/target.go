@@ -18,7 +18,7 @@ type TargetMonth struct{ CHT, Month string }
 func (m TargetMonth) name() string { return m.Month + " of CHT " + m.CHT }
 
 // Revision stands for a revision of a document or contact: a part of its hash, enough to see that it is another one.
-type Revision [16]byte
+type Revision [8]byte
 
 // RevisionOf gives what stands for a revision.
 func RevisionOf(rev string) Revision {
