@@ -1,8 +1,10 @@
 package orchestration
 
 import (
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cht-dhis2/mediator/internal/sandbox"
 	"github.com/cht-dhis2/mediator/internal/target"
@@ -63,5 +65,79 @@ func TestADenominatorIsToldOfWhateverItsSource(t *testing.T) {
 				t.Errorf("got %q, want %s", got, test.holds)
 			}
 		})
+	}
+}
+
+// TestAWorkerWhoCountedNowhereIsNotKeptThere puts one who had no org unit where it belongs, after the month was read.
+func TestAWorkerWhoCountedNowhereIsNotKeptThere(t *testing.T) {
+	for _, asFirst := range []bool{false, true} {
+		b := newRecordedBench(t)
+		b.DataSets[0].AsFirst = asFirst
+		b.july(t, "DsMchMonth1")
+		b.has(t, recordedJuly)
+		moves := func(top, facility, area string) {
+			b.clock = b.clock.Add(2 * time.Hour)
+			b.cht.Change(func(d *sandbox.CHTDocuments) {
+				for i := range d.Persons {
+					if d.Persons[i].ID == "chw-chloe" {
+						d.Persons[i].Parent = &sandbox.CHTParent{ID: area, Parent: &sandbox.CHTParent{ID: facility, Parent: &sandbox.CHTParent{ID: top}}}
+					}
+				}
+			})
+		}
+		moves("district-west", "hf-elimu", "area-e1")
+		if r := b.july(t, "DsMchMonth1"); strings.Contains(foundCodes(r), "workers_without_org_unit") || r.Reason != "" {
+			t.Errorf("first %t: got %s, %s", asFirst, foundCodes(r), r.Reason)
+		}
+		b.has(t, "OuAmaniChu2=2 OuAmaniHC01=9 OuBarakaMch=4 OuElimuHC01=18 OuFarasi001=5 OuFarasi002=5")
+		moves("district-east", "hf-amani", "area-a1") // from here on it has a place to move from
+		b.july(t, "DsMchMonth1")
+		want := map[bool]string{true: "OuElimuHC01=18", false: "OuElimuHC01=9"}[asFirst]
+		if got := b.holds(birthsOf); !strings.Contains(got, want) {
+			t.Errorf("first %t: got %s, want %s", asFirst, got, want)
+		}
+	}
+}
+
+// TestContactTypesThatNobodyHasAreNamed leaves a type out that is written wrong.
+func TestContactTypesThatNobodyHasAreNamed(t *testing.T) {
+	b := newRecordedBench(t)
+	b.DataSets[0].Targets.ExcludeTypes = []string{"supervisr", "health_center", "chw_area"}
+	r := b.july(t, "DsMchMonth1")
+	if got := foundCodes(r); !strings.Contains(got, "contact_types_unknown:1") {
+		t.Errorf("got %s", got)
+	}
+}
+
+// TestAPercentageWithoutADenominatorIsNotZero has one whose denominator is corrected to nothing.
+func TestAPercentageWithoutADenominatorIsNotZero(t *testing.T) {
+	for policy, want := range map[VanishedPolicy]string{"": "75", ZeroVanished: "", DeleteVanished: ""} {
+		b := newRecordedBench(t)
+		b.DataSets[0].Targets.Items = []target.Item{
+			{Target: "facility-deliveries", Measure: target.Percent, DataElement: "DeDeath0001"},
+			{Target: "births-this-month", DataElement: birthsOf},
+		}
+		b.DataSets[0].Rules.RenameDataElements = map[string]string{"DeDeath0001": "DeDeaths001"} // of which DHIS2 keeps zeros
+		b.DataSets[0].Compare.Vanished = policy
+		b.july(t, "DsMchMonth1")
+		b.cht.Change(func(d *sandbox.CHTDocuments) {
+			of := find(d, "bahati")
+			of.Targets = slices.Clone(of.Targets)
+			for i := range of.Targets {
+				if of.Targets[i].ID == "facility-deliveries" {
+					of.Targets[i].Value = &sandbox.CHTTargetValue{Pass: 0, Total: 0}
+				}
+			}
+		})
+		r := b.july(t, "DsMchMonth1")
+		got := ""
+		for _, v := range b.dhis2.Values() {
+			if v.OrgUnit == "OuBarakaMch" && v.DataElement == "DeDeaths001" {
+				got = v.Value
+			}
+		}
+		if got != want || !strings.Contains(foundCodes(r), "percent_without_denominator:1") {
+			t.Errorf("%q: DHIS2 holds %q, want %q (%s)", policy, got, want, foundCodes(r))
+		}
 	}
 }

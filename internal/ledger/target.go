@@ -328,6 +328,22 @@ func (l *Ledger) TargetMonthRead(ctx context.Context, m TargetMonth) error {
 	})
 }
 
+// ForgetTargetFirsts forgets where owners stood when their documents of a month first counted, so that it is noted anew.
+func (l *Ledger) ForgetTargetFirsts(ctx context.Context, m TargetMonth, owners []target.ID) error {
+	if len(owners) == 0 {
+		return nil
+	}
+	return l.write(ctx, "forget where owners first stood in "+m.name(), func(tx *sql.Tx) error {
+		month, _, err := targetMonth(ctx, tx, m)
+		for i := range owners {
+			if err == nil {
+				_, err = tx.ExecContext(ctx, `DELETE FROM target_first WHERE month = $1 AND owner = $2`, month, owners[i][:])
+			}
+		}
+		return err
+	})
+}
+
 // TargetDocuments gives the remembered documents of a month, those of one owner together and in the order of their hashes. They are
 // good until yield returns, whose error ends it.
 func (l *Ledger) TargetDocuments(ctx context.Context, m TargetMonth, yield func(owner target.ID, documents []target.Document) error) error {
