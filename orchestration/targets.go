@@ -200,6 +200,9 @@ func (r *targetReading) begin(ctx context.Context) (err error) {
 	if r.key, err = r.store.TargetKey(ctx); err != nil {
 		return err
 	}
+	if err := r.store.TargetServer(ctx, r.from.Name, r.key.Of(r.from.Client.Server())); err != nil {
+		return err
+	}
 	names, err := r.store.TargetNames(ctx, r.from.Name)
 	if err != nil {
 		return err

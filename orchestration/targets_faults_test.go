@@ -1,11 +1,15 @@
 package orchestration
 
 import (
+	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cht-dhis2/mediator/internal/cht"
+	"github.com/cht-dhis2/mediator/internal/mapping"
 	"github.com/cht-dhis2/mediator/internal/sandbox"
 	"github.com/cht-dhis2/mediator/internal/target"
 )
@@ -139,5 +143,46 @@ func TestAPercentageWithoutADenominatorIsNotZero(t *testing.T) {
 		if got != want || !strings.Contains(foundCodes(r), "percent_without_denominator:1") {
 			t.Errorf("%q: DHIS2 holds %q, want %q (%s)", policy, got, want, foundCodes(r))
 		}
+	}
+}
+
+// TestWhatIsRememberedOfAnotherServerDoesNotCount leads a CHT's name to another server, a copy in which things went on otherwise.
+func TestWhatIsRememberedOfAnotherServerDoesNotCount(t *testing.T) {
+	b := newRecordedBench(t)
+	source := b.Sources["county"]
+	source.HierarchyAge = 720 * time.Hour
+	b.Sources["county"] = source
+	b.july(t, "DsMchMonth1")
+	b.has(t, recordedJuly)
+	other := newRecordedBench(t, func(d *sandbox.CHTDocuments) {
+		births(d, "asha", 10)
+		d.Targets = slices.DeleteFunc(d.Targets, func(one sandbox.CHTTargetDocument) bool { return strings.HasSuffix(one.ID, ":faraja") })
+	})
+	other.cht.Change(func(d *sandbox.CHTDocuments) {
+		for i := range d.Persons {
+			if d.Persons[i].ID == "chw-bahati" {
+				d.Persons[i].Parent = &sandbox.CHTParent{ID: "area-e1", Parent: &sandbox.CHTParent{ID: "hf-elimu", Parent: &sandbox.CHTParent{ID: "district-west"}}}
+			}
+		}
+	})
+	source.Client = cht.New(&url.URL{Scheme: "http", Host: "other.test"}, inMemory{other.meter, func(r *http.Request) { r.SetBasicAuth("integration", "Secret.123") }, 0})
+	b.Sources["county"] = source
+	p, err := b.Prepare(t.Context(), Request{DataSet: "DsMchMonth1", Period: "202607", CHT: "county"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	var got []string
+	err = p.Values(func(v mapping.Value) error {
+		if v.DataElement == birthsOf {
+			got = append(got, v.OrgUnit+"="+v.Value)
+		}
+		return nil
+	})
+	if want := "OuAmaniChu2=2 OuAmaniHC01=16 OuElimuHC01=13"; err != nil || strings.Join(got, " ") != want {
+		t.Errorf("got %v, %v, want %s", got, err, want)
+	}
+	if asked, _ := other.meter.since(); !slices.Contains(asked, "range with documents") {
+		t.Errorf("the month was not read in full: %q", asked)
 	}
 }
