@@ -134,7 +134,8 @@ func (l *Ledger) WorkersOfForm(ctx context.Context, id string) (workers map[stri
 func (l *Ledger) LatestCoverage(ctx context.Context) (list []Coverage, err error) {
 	err = l.read(ctx, "read the coverage", func(tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT r.dhis2, r.data_set, r.source, r.period, c.read_at, c.totals FROM coverage c JOIN series r ON r.number = c.series
-			JOIN (SELECT o.dhis2, o.data_set, o.source, max(o.period) AS period FROM coverage oc JOIN series o ON o.number = oc.series GROUP BY o.dhis2, o.data_set, o.source) latest
+			JOIN (SELECT o.dhis2, o.data_set, o.source, max(o.period) AS period FROM coverage oc JOIN series o ON o.number = oc.series
+				GROUP BY o.dhis2, o.data_set, o.source, LENGTH(o.period), o.period LIKE '%Q%') latest
 				ON latest.dhis2 = r.dhis2 AND latest.data_set = r.data_set AND latest.source = r.source AND latest.period = r.period`)
 		return each(rows, err, func() error {
 			var c Coverage
