@@ -156,7 +156,7 @@ func (r *targetReading) expect(ctx context.Context) error {
 			return err
 		}
 		isNew := func(id target.ID) bool { _, known := r.owners[id]; return !known }
-		if age := r.submitter.now().Sub(readAt); age < 0 || age >= heardAge || slices.ContainsFunc(owners, isNew) {
+		if isOld(r.submitter.now().Sub(readAt), heardAge) || slices.ContainsFunc(owners, isNew) {
 			if owners, err = r.hear(ctx, month); err == nil {
 				err = r.store.SaveHeard(ctx, at, owners)
 			}
@@ -171,12 +171,8 @@ func (r *targetReading) expect(ctx context.Context) error {
 
 // expectTypes expects the contacts of some types, and remembers where they belong.
 func (r *targetReading) expectTypes(ctx context.Context, types []string) error {
-	var fresh []ledger.TargetOwner
-	pass := func() error {
-		err := r.store.SaveTargetOwners(ctx, r.from.Name, fresh)
-		fresh = fresh[:0]
-		return err
-	}
+	fresh := r.ownerShelf()
+	defer fresh.close()
 	call := r.evidence.call(ctx, fmt.Sprintf("Read who is expected to sync from CHT %s", r.from.Name))
 	err := r.from.Client.ContactsOfType(call, types, func(c *cht.Contact) error {
 		o := r.ownerOf(c)
@@ -191,13 +187,13 @@ func (r *targetReading) expectTypes(ctx context.Context, types []string) error {
 		if isSame {
 			return nil
 		}
-		if fresh = append(fresh, o); len(fresh) < targetBatch {
-			return nil
-		}
-		return pass()
+		return fresh.add(ctx, o.Slot(), o.Append)
 	})
-	if err == nil && len(fresh) > 0 {
-		err = pass()
+	if ctx.Err() == nil {
+		// A month may go without its coverage where the list broke off, but not without those who are taken for known by now.
+		if failed := fresh.flush(ctx); failed != nil {
+			return failed
+		}
 	}
 	if err == nil && len(r.expected) == 0 { // else nobody would be expected anywhere, and no org unit be below anything
 		err = noneOfTypes(types)

@@ -498,3 +498,38 @@ func TestWhatIsHeldBackHasNotVanished(t *testing.T) {
 		}
 	}
 }
+
+// TestOfAQuarterTheMonthWithTheFewestCounts takes nobody for seen who was silent in one of its months.
+func TestOfAQuarterTheMonthWithTheFewestCounts(t *testing.T) {
+	b := coverageBench(t, CoveragePolicy{ExpectedTypes: []string{"chw"}}, func(d *sandbox.CHTDocuments) {
+		d.ExtraMonths = nil
+		for _, one := range []struct{ month, name string }{{"2026-04", "asha"}, {"2026-05", "asha"}, {"2026-06", "eli"}} { // asha has one of June
+			d.Targets = append(d.Targets, sandbox.CHTTargetDocument{
+				ID: "target~" + one.month + "~chw-" + one.name + "~org.couchdb.user:" + one.name, Type: "target", Owner: "chw-" + one.name, ReportingPeriod: one.month, Targets: []sandbox.CHTTargetCount{},
+			})
+		}
+	})
+	r := Request{DataSet: "DsMchMonth1", Period: "2026Q2", CHT: "county"}
+	found, err := b.ReadCoverage(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, u := range found.Units {
+		got[u.OrgUnit] = fmt.Sprintf("%d/%d", u.Seen, u.Expected)
+	}
+	if got["OuAmaniHC01"] != "1/4" || got["OuElimuHC01"] != "0/3" {
+		t.Errorf("got %v", got)
+	}
+	w, err := b.Workers(t.Context(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	months := map[string]string{}
+	for _, one := range w.Missing {
+		months[one.Contact] = strings.Join(one.Months, " ")
+	}
+	if _, missing := months["chw-asha"]; missing || months["chw-eli"] != "202604 202605" || months["chw-azizi"] != "202604 202605 202606" || months["chw-chloe"] != "" {
+		t.Errorf("got %v", months)
+	}
+}

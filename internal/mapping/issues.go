@@ -64,7 +64,7 @@ func (f Fault) Words() (text, remedy string) {
 	case Collapsed:
 		return "several targets share this data element with different combos, and the export adds them up under one of them", sharedRemedy
 	case Denominator:
-		return "a target of this data element is of the type percent, and the export gives its denominator", "set source: targets of the data set to send the numerator or the percentage, or percent_targets: send where the denominator is what the data element is for"
+		return "a target of this data element is of the type percent, and its total is its denominator", "set source: targets of the data set, and a targets_file, to send the numerator or the percentage, or percent_targets: send where the denominator is what the data element is for"
 	case PartExported:
 		return "a target that names its data elements in a list adds to this value, and the export leaves that target out: the value is a part only", "set source: targets of the data set, which reads such lists; or in the CHT's settings, give the target one dhis object, or take this data element off its list where the target is not meant to add to it"
 	case DuplicateCell:
@@ -110,8 +110,8 @@ func Denominators(settings *cht.Settings, rules Rules, dataSet string) []issue.I
 		}
 		found = append(found, issue.Issue{
 			Code: string(Denominator), Severity: issue.Note, Count: 1, DataElement: target.DataElement,
-			Text:   fmt.Sprintf("target %s is of the type percent, and the CHT's export gives its denominator, which is sent", target.ID),
-			Remedy: "make sure that the denominator is what the data element is for; else set source: targets of the data set, which can send the numerator or the percentage, or percent_targets: refuse",
+			Text:   fmt.Sprintf("target %s is of the type percent, and its total, which is sent, is its denominator", target.ID),
+			Remedy: "make sure that the denominator is what the data element is for; else set source: targets of the data set, and a targets_file, which can send the numerator or the percentage, or percent_targets: refuse",
 		})
 	}
 	return found

@@ -38,6 +38,9 @@ type Findings struct {
 	// percents without one.
 	TooLarge, NoDenominator Cells
 
+	// Partly are org units of which in a month of the period nobody's document counts, and in another somebody's does.
+	Partly OrgUnits
+
 	// ExpectedOwners is how many owners were expected at all, ExpectedNowhere those of them that count for no org unit.
 	ExpectedOwners  int
 	ExpectedNowhere IDs
@@ -73,6 +76,12 @@ type Unattributed struct {
 	Owners    IDs
 	Documents int
 	Lost      []Amount
+}
+
+// OrgUnits are some org units.
+type OrgUnits struct {
+	Total int
+	List  []string
 }
 
 // Doubles are the cases of owners with several documents of one month. Left is what was not taken, by item; nothing where they are
@@ -143,6 +152,9 @@ func (s *Sum) Findings() Findings {
 	f := s.found
 	f.Types, f.Several, f.Nested = s.typesFound(), s.several(), s.nested()
 	for u, orgUnit := range s.orgUnits {
+		if seen, _ := s.units[u].least(s.month); seen == 0 && s.units[u].documents > 0 {
+			keep(&f.Partly.Total, &f.Partly.List, orgUnit)
+		}
 		for i := range s.cells {
 			switch _, what := s.at(u, i); what {
 			case tooLarge:

@@ -28,6 +28,7 @@ const (
 	targetAbsent       code = "target_absent"
 	targetMissing      code = "target_missing"
 	withoutDenominator code = "percent_without_denominator"
+	partlyReported     code = "org_units_without_a_month"
 	workersMoved       code = "workers_moved"
 	figuresMoved       code = "figures_moved"
 )
@@ -61,6 +62,8 @@ func (c code) remedy() string {
 		return "let those phones sync with the CHT's current settings; nothing, where the target is meant for some workers only"
 	case withoutDenominator:
 		return "nothing, where there was nothing to count; otherwise check what the target counts as its total in the CHT's settings"
+	case partlyReported:
+		return "see who has not synced (coverage --workers), and send the period again when they have; minimum_coverage holds such org units back until then"
 	case workersMoved, figuresMoved:
 		return "choose with hierarchy whether past months stay with the former org units (first) or go along (today)"
 	default:
@@ -208,8 +211,11 @@ func (f *Findings) aboutTargets() (all []issue.Issue) {
 	return append(all, targetMissing.issue(len(targets), text))
 }
 
-// aboutCells tells of cells that are not given.
+// aboutCells tells of cells that are not given, and of those that hold less than the whole period.
 func (f *Findings) aboutCells() (all []issue.Issue) {
+	if n := f.Partly.Total; n > 0 {
+		all = append(all, partlyReported.issue(n, "the sum of some months of the period only, as of another nobody has synced: "+some(n, "org unit")+": "+firstOf(f.Partly.List)))
+	}
 	if n := f.NoDenominator.Total; n > 0 {
 		var cells []string
 		for _, c := range f.NoDenominator.List {

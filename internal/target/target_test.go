@@ -567,7 +567,9 @@ func TestEveryFindingIsExplained(t *testing.T) {
 	for _, found := range codeInDocs.FindAllStringSubmatch(report, -1) {
 		explained = append(explained, found[1])
 	}
-	for _, i := range everything().Findings().Issues() {
+	azizi, tumi := []target.Document{doc("a", 1, total(births, 1))}, []target.Document{doc("t", 1, total(births, 1))}
+	quarter := sumOf(target.Rules{}, work{"azizi": azizi, "tumi": tumi}, work{"azizi": azizi})
+	for _, i := range slices.Concat(everything().Findings().Issues(), quarter.Findings().Issues()) {
 		produced = append(produced, i.Code)
 	}
 	for what, all := range map[string][]string{"docs/targets.md": explained, "the test": produced} {
@@ -647,5 +649,33 @@ func BenchmarkSum(b *testing.B) {
 			b.Fatal(n, err)
 		}
 		b.ReportMetric(added.Seconds(), "s/add")
+	}
+}
+
+// TestAnOrgUnitThatLacksAMonthIsNamed has a facility of which nobody has synced in the second of three months.
+func TestAnOrgUnitThatLacksAMonthIsNamed(t *testing.T) {
+	both := work{"azizi": {doc("a", 1, total(births, 1))}, "tumi": {doc("t", 1, total(births, 1))}}
+	one := work{"azizi": {doc("a", 1, total(births, 1))}}
+	for _, test := range []struct {
+		name   string
+		months []work
+		want   string
+	}{
+		{"in all", []work{both, both, both}, ""},
+		{"in the second", []work{both, one, both}, "OuTwin1, OuTwin2"},
+		{"in the last", []work{both, both, one}, "OuTwin1, OuTwin2"},
+		{"in a month of its own", []work{one}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := ""
+			for _, i := range sumOf(target.Rules{Lowest: true}, test.months...).Findings().Issues() {
+				if i.Code == "org_units_without_a_month" {
+					_, got, _ = strings.Cut(i.Text, "org units: ")
+				}
+			}
+			if got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
 	}
 }

@@ -1,0 +1,67 @@
+package orchestration
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/cht-dhis2/mediator/internal/sandbox"
+	"github.com/cht-dhis2/mediator/internal/target"
+)
+
+// TestWhoIsReadBeforeTheListOfWorkersBreaksOffCounts lets the month go without its coverage, and not without its workers.
+func TestWhoIsReadBeforeTheListOfWorkersBreaksOffCounts(t *testing.T) {
+	b := newRecordedBench(t)
+	b.DataSets[0].Coverage = CoveragePolicy{On: true, ExpectedTypes: []string{"chw", "nurse"}}
+	b.cht.Fail(sandbox.Fault{Kind: sandbox.Status, Status: 404, Path: "/medic/_design/medic-client/_view/contacts_by_type", Skip: 1})
+	r := b.july(t, "DsMchMonth1")
+	if got := foundCodes(r); !strings.Contains(got, "coverage_unknown:1") || r.Reason != "" {
+		t.Errorf("got %s, %s: %s", got, r.Reason, r.Error)
+	}
+	if r.Coverage != nil {
+		t.Errorf("got %+v, although it is not known who is expected", r.Coverage)
+	}
+	b.has(t, recordedJuly)
+}
+
+// TestWhatWasReadByAClockThatRanAheadIsReadAgain sets a clock right that was a month ahead.
+func TestWhatWasReadByAClockThatRanAheadIsReadAgain(t *testing.T) {
+	b := newRecordedBench(t)
+	b.clock = b.clock.AddDate(0, 1, 0)
+	b.july(t, "DsMchMonth1")
+	b.meter.since()
+	b.clock = b.clock.AddDate(0, -1, 0)
+	b.july(t, "DsMchMonth1")
+	if asked, _ := b.meter.since(); strings.Join(asked[:3], ", ") != "places, range with documents, keys" {
+		t.Errorf("asked %q", asked)
+	}
+	b.july(t, "DsMchMonth1")
+	b.asks(t, "places", "range")
+}
+
+// TestADenominatorIsToldOfWhateverItsSource has a percent target for which nobody has said what it is to give.
+func TestADenominatorIsToldOfWhateverItsSource(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		items  []target.Item
+		refuse bool
+		told   bool
+		holds  string
+	}{
+		{name: "sent", told: true, holds: "OuAmaniHC01=9"},
+		{name: "refused", refuse: true, told: true},
+		{name: "a total by the file", refuse: true, items: []target.Item{{Target: "facility-deliveries", DataElement: "DeFacDeliv1"}}, holds: "OuAmaniHC01=9"},
+		{name: "a percentage", refuse: true, items: []target.Item{{Target: "facility-deliveries", Measure: target.Percent, DataElement: "DeFacDeliv1"}}, holds: "OuAmaniHC01=67"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := newRecordedBench(t)
+			b.DataSets[0].Targets.Items, b.DataSets[0].Rules.RefusePercent = test.items, test.refuse
+			r := b.july(t, "DsMchMonth1")
+			if got := foundCodes(r); strings.Contains(got, "percent_sends_denominator") != test.told {
+				t.Errorf("got %s", got)
+			}
+			if got := b.holds("DeFacDeliv1"); test.holds == "" && got != "" || !strings.Contains(got, test.holds) {
+				t.Errorf("got %q, want %s", got, test.holds)
+			}
+		})
+	}
+}
