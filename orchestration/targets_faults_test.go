@@ -1,6 +1,7 @@
 package orchestration
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -61,6 +62,50 @@ func TestADenominatorIsToldOfWhateverItsSource(t *testing.T) {
 			}
 			if got := b.holds("DeFacDeliv1"); test.holds == "" && got != "" || !strings.Contains(got, test.holds) {
 				t.Errorf("got %q, want %s", got, test.holds)
+			}
+		})
+	}
+}
+
+// TestASumWithATargetThatNobodyKnowsStaysBehind has a slip of the pen in targets_file: the other target of the cell is not the whole.
+func TestASumWithATargetThatNobodyKnowsStaysBehind(t *testing.T) {
+	retire := func(d *sandbox.CHTDocuments) { // it is in the documents still
+		items := &d.Settings.Tasks.Targets.Items
+		*items = slices.DeleteFunc(*items, func(i sandbox.CHTTarget) bool { return i.ID == "births-this-month" })
+	}
+	for _, test := range []struct {
+		name, target string
+		sources      []string
+		change       func(*sandbox.CHTDocuments)
+		held         bool
+	}{
+		{name: "known", target: "births-this-month"},
+		{name: "a slip of the pen", target: "births-thismonth", held: true},
+		{name: "taken out of the settings since", target: "births-this-month", change: retire},
+		{name: "of another source", target: "births-thismonth", sources: []string{"county", "other"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var changes []func(*sandbox.CHTDocuments)
+			if test.change != nil {
+				changes = append(changes, test.change)
+			}
+			b := newRecordedBench(t, changes...)
+			b.DataSets[0].Targets.Items = []target.Item{
+				{Target: test.target, DataElement: "DeBirths001"}, {Target: "facility-deliveries", DataElement: "DeBirths001"},
+				{Target: "facility-deliveries", DataElement: "DeFacDeliv1"},
+			}
+			if test.sources != nil {
+				b.DataSets[0].CHT = test.sources
+			}
+			r := b.july(t, "DsMchMonth1")
+			if got := strings.Contains(foundCodes(r), "target_unknown"); got != test.held || (r.Reason == LeftBehind) != test.held {
+				t.Errorf("held: got %t, want %t: %s, %s", got, test.held, foundCodes(r), r.Reason)
+			}
+			if got := b.holds("DeBirths001"); (got == "") != test.held {
+				t.Errorf("DHIS2 holds %q", got)
+			}
+			if got := b.holds("DeFacDeliv1"); got == "" {
+				t.Error("what has nothing to do with it does not arrive")
 			}
 		})
 	}
