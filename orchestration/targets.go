@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/cht"
@@ -148,6 +149,9 @@ func (s *Submitter) readTargets(ctx context.Context, p *Plan, rules *mapping.Map
 	}
 	defer done()
 	r := &targetReading{Plan: p, submitter: s, store: store}
+	if err := r.checkTypes(); err != nil {
+		return err
+	}
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
@@ -180,6 +184,27 @@ func (s *Submitter) readTargets(ctx context.Context, p *Plan, rules *mapping.Map
 		}
 	}
 	return r.give(p.sum, rules, g)
+}
+
+// checkTypes looks whether the CHT has the contact type for which documents count. Older settings do not tell any.
+func (r *targetReading) checkTypes() error {
+	level := r.set.Targets.Level
+	known := r.contactTypes()
+	if level == "" || len(known) == 0 || slices.Contains(known, level) {
+		return nil
+	}
+	return &cht.Error{
+		Doing: "find the places at which documents count", Kind: cht.Refused, What: "the CHT has no contact type " + level,
+		Remedy: "correct attribution of the data set; the CHT's settings have " + strings.Join(known, ", "),
+	}
+}
+
+func (r *targetReading) contactTypes() []string {
+	var known []string
+	for _, t := range r.calendar.ContactTypes {
+		known = append(known, t.ID)
+	}
+	return known
 }
 
 // targetStore is the ledger, or one for this once where there is none.

@@ -1,6 +1,7 @@
 package orchestration
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -108,5 +109,35 @@ func TestASumWithATargetThatNobodyKnowsStaysBehind(t *testing.T) {
 				t.Error("what has nothing to do with it does not arrive")
 			}
 		})
+	}
+}
+
+// TestATypeThatTheCHTDoesNotHaveIsTold has a slip of the pen in the two settings that name contact types.
+func TestATypeThatTheCHTDoesNotHaveIsTold(t *testing.T) {
+	b := newRecordedBench(t)
+	b.DataSets[0].Targets.ExcludeTypes = []string{"supervisr"}
+	r := b.july(t, "DsMchMonth1")
+	if got := foundCodes(r); !strings.Contains(got, "contact_type_unknown:1") || r.Reason != "" {
+		t.Errorf("exclude_contact_types: got %s, %s: %s", got, r.Reason, r.Error)
+	}
+	b.DataSets[1].Targets.Level = "health_centr"
+	r = b.july(t, "DsMalariaM1")
+	if r.Reason != Configuration || !strings.Contains(r.Error, "no contact type health_centr") || !strings.Contains(r.Remedy, "health_facility") {
+		t.Errorf("attribution: got %s: %s: %s", r.Reason, r.Error, r.Remedy)
+	}
+}
+
+// TestAPeriodOfAnotherTypeIsNoQuestion asks for a quarter of a monthly data set.
+func TestAPeriodOfAnotherTypeIsNoQuestion(t *testing.T) {
+	b := newRecordedBench(t)
+	request := Request{DataSet: "DsMchMonth1", Period: "2026Q2", CHT: "county"}
+	_, coverage := b.ReadCoverage(t.Context(), request)
+	_, workers := b.Workers(t.Context(), request)
+	_, contrast := b.Contrast(t.Context(), request, nil)
+	for name, err := range map[string]error{"coverage": coverage, "workers": workers, "contrast": contrast} {
+		var usage *UsageError
+		if !errors.As(err, &usage) || !strings.Contains(usage.What, "2026Q2 is Quarterly") || !strings.Contains(usage.Remedy, "a month") {
+			t.Errorf("%s: got %v", name, err)
+		}
 	}
 }
