@@ -44,8 +44,10 @@ func (n *nest) names() string {
 // findNests finds the org units of which something would be sent, and inside of which something else is. What an old reading of the
 // metadata finds is looked at again by a new one.
 func (w *settlement) findNests(ctx context.Context, g *gathering) error {
-	if by := w.set.Targets; w.set.FromTargets && (by.Lowest || by.Level != "") { // each document counts at one place only
-		return nil
+	if by := w.set.Targets; w.set.FromTargets && (by.Lowest || by.Level != "") {
+		if w.meet = w.ofOnePlace(); len(w.meet) == 0 {
+			return nil
+		}
 	}
 	var sends []string
 	for id, whether := range g.figures {
@@ -95,6 +97,29 @@ func are(n int, thing string) string {
 	return counted(n, thing) + " are"
 }
 
+// ofOnePlace gives the pairs of org units that one place carries, where each document counts at one place only: of all pairs those
+// alone hold the same documents.
+func (w *settlement) ofOnePlace() map[[2]string]bool {
+	pairs := map[[2]string]bool{}
+	if w.sum == nil {
+		return pairs
+	}
+	for _, group := range w.sum.Findings().Several.List {
+		var ids []string
+		for _, id := range group {
+			if id, ok := w.rules.NewOrgUnit(id); ok {
+				ids = append(ids, id)
+			}
+		}
+		for _, a := range ids {
+			for _, b := range ids {
+				pairs[[2]string{a, b}] = true
+			}
+		}
+	}
+	return pairs
+}
+
 // nestsAmong finds, for each of some org units, which of the others lie inside. What cannot be sent for a reason of its own plays
 // no part; what is locked does, as its figures are in DHIS2 mostly.
 func (w *settlement) nestsAmong(ctx context.Context, g *gathering, sends []string) (map[string]*nest, error) {
@@ -106,7 +131,7 @@ func (w *settlement) nestsAmong(ctx context.Context, g *gathering, sends []strin
 		for at := strings.LastIndexByte(path, '/'); at > 0; at = strings.LastIndexByte(path, '/') {
 			path = path[:at]
 			above := path[strings.LastIndexByte(path, '/')+1:]
-			if !g.figures[above] {
+			if !g.figures[above] || w.meet != nil && !w.meet[[2]string{id, above}] {
 				continue
 			}
 			if stays, err := w.staysBehind(ctx, id); err != nil || stays {

@@ -3,6 +3,7 @@ package orchestration
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -233,13 +234,21 @@ func TestOfTargetDocumentsNothingIsCountedTwiceEither(t *testing.T) {
 		change func(d *DataSet)
 		want   string
 		outer  bool
+		cht    func(*sandbox.CHTDocuments)
 	}{
-		{"refused", func(d *DataSet) { d.Nested = "" }, "nested_org_units", false},
-		{"lowest of the org units", func(d *DataSet) { d.Nested = LowestNested }, "nested_org_units", false},
-		{"counted at the lowest place", func(d *DataSet) { d.Nested, d.Targets.Lowest = "", true }, "", true},
+		{"refused", func(d *DataSet) { d.Nested = "" }, "nested_org_units", false, nil},
+		{"lowest of the org units", func(d *DataSet) { d.Nested = LowestNested }, "nested_org_units", false, nil},
+		{"counted at the lowest place", func(d *DataSet) { d.Nested, d.Targets.Lowest = "", true }, "", true, nil},
+		{"counted at the lowest place, which carries both", func(d *DataSet) { d.Nested, d.Targets.Lowest = "", true }, "nested_org_units", false, func(d *sandbox.CHTDocuments) {
+			for i := range d.Places {
+				if d.Places[i].ID == "hf-amani" {
+					d.Places[i].DHIS = append(d.Places[i].DHIS, sandbox.CHTOrgUnit{OrgUnit: "OuAmaniChu2"})
+				}
+			}
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := newRecordedBench(t)
+			b := newRecordedBench(t, slices.DeleteFunc([]func(*sandbox.CHTDocuments){test.cht}, func(f func(*sandbox.CHTDocuments)) bool { return f == nil })...)
 			for i := range b.DataSets {
 				test.change(&b.DataSets[i])
 			}

@@ -28,6 +28,8 @@ type settlement struct {
 	gaps *gaps
 	// nests are the org units of which nothing is sent, as others inside them are.
 	nests map[string]*nest
+	// meet are the pairs of org units that can be nests at all; nil is all pairs.
+	meet map[[2]string]bool
 	// findings count the cells of those that are told together, zeros the values to send of which DHIS2 will keep none.
 	findings map[issue.Issue]int
 	zeros    int

@@ -207,9 +207,7 @@ func (s *stand) nests(o *outcome, want *truth) []string {
 					continue
 				}
 				told := o.tells("place_of_several_org_units") || o.tells("counted_at_several_levels")
-				onePlace := s.reads && (s.rules.Lowest || s.rules.Level != "")
 				switch {
-				case onePlace && told: // one place carries both
 				case s.lies(inner, outer) && (s.nested != orchestration.AllowNested || !o.tells("nested_org_units")):
 					found = append(found, fmt.Sprintf("both %s and %s inside it are sent, with work of the same people", outer, inner))
 				case s.reads && !told:
@@ -281,13 +279,13 @@ func (d *deployment) carries() bool {
 
 // denominators makes sure that each data element to which a percent target adds its denominator is named.
 func (s *stand) denominators(o *outcome) []string {
-	if s.reads {
+	if s.reads && s.rules.Items != nil {
 		return nil
 	}
 	var found []string
 	for _, t := range s.targets {
 		for _, to := range t.to {
-			if t.kind != "percent" || t.listed || to.set != "" && to.set != s.sets[0] || slices.ContainsFunc(o.report.Issues, func(i issue.Issue) bool {
+			if t.kind != "percent" || t.listed && !s.reads || to.set != "" && to.set != s.sets[0] || slices.ContainsFunc(o.report.Issues, func(i issue.Issue) bool {
 				return i.Code == "percent_sends_denominator" && i.DataElement == to.element
 			}) {
 				continue
