@@ -171,12 +171,8 @@ func (r *targetReading) expect(ctx context.Context) error {
 
 // expectTypes expects the contacts of some types, and remembers where they belong.
 func (r *targetReading) expectTypes(ctx context.Context, types []string) error {
-	var fresh []ledger.TargetOwner
-	pass := func() error {
-		err := r.store.SaveTargetOwners(ctx, r.from.Name, fresh)
-		fresh = fresh[:0]
-		return err
-	}
+	fresh := r.ownerShelf()
+	defer fresh.close()
 	call := r.evidence.call(ctx, fmt.Sprintf("Read who is expected to sync from CHT %s", r.from.Name))
 	err := r.from.Client.ContactsOfType(call, types, func(c *cht.Contact) error {
 		o := r.ownerOf(c)
@@ -191,14 +187,11 @@ func (r *targetReading) expectTypes(ctx context.Context, types []string) error {
 		if isSame {
 			return nil
 		}
-		if fresh = append(fresh, o); len(fresh) < targetBatch {
-			return nil
-		}
-		return pass()
+		return fresh.add(ctx, o.Slot(), o.Append)
 	})
-	if len(fresh) > 0 && ctx.Err() == nil {
+	if ctx.Err() == nil {
 		// A month may go without its coverage where the list broke off, but not without those who are taken for known by now.
-		if failed := pass(); failed != nil {
+		if failed := fresh.flush(ctx); failed != nil {
 			return failed
 		}
 	}

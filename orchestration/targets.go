@@ -25,8 +25,6 @@ import (
 // owner by owner, so that a month of any size passes through; and whoever does a step again after a crash finds it half done.
 
 const (
-	// targetBatch is how many documents or contacts are remembered in one transaction.
-	targetBatch = 500
 	// usualFullReadDays is after how many days all documents are read in full again, unless set otherwise.
 	usualFullReadDays = 7
 	// mostlyChanged is how many documents must have changed, and more than half of them, before all are read by pages.
@@ -112,7 +110,7 @@ type targetReading struct {
 
 	submitter *Submitter
 	store     *ledger.Ledger
-	key       target.Key
+	key       *target.Hasher
 	// numbers are those of the names of targets, names the other way round.
 	numbers map[string]int
 	names   []string
@@ -238,9 +236,11 @@ func (*Submitter) removeOld(pattern string) {
 
 // begin takes in what is remembered of the CHT.
 func (r *targetReading) begin(ctx context.Context) (err error) {
-	if r.key, err = r.store.TargetKey(ctx); err != nil {
+	key, err := r.store.TargetKey(ctx)
+	if err != nil {
 		return err
 	}
+	r.key = key.Hasher()
 	names, err := r.store.TargetNames(ctx, r.from.Name)
 	if err != nil {
 		return err
@@ -335,6 +335,7 @@ func (r *targetReading) readRevisions(ctx context.Context, month cht.Month, at *
 // readChanged reads documents by their ids, and forgets those that are gone.
 func (r *targetReading) readChanged(ctx context.Context, at *readMonth, changed []string, gone map[target.ID]ledger.Revision) error {
 	b := newTargetDocuments(r, at)
+	defer b.close()
 	if len(changed) > 0 {
 		left := make(map[target.ID]bool, len(changed))
 		for _, id := range changed {
@@ -342,10 +343,12 @@ func (r *targetReading) readChanged(ctx context.Context, at *readMonth, changed 
 		}
 		call := r.evidence.call(ctx, fmt.Sprintf("Read target documents of %s from CHT %s: %s of %s changed", at.Month, r.from.Name, openhim.Number(len(changed)), openhim.Number(at.documents)))
 		err := r.from.Client.TargetDocumentsOf(call, changed, func(d *cht.TargetDocument) error {
-			delete(left, r.key.Of(d.ID))
-			return b.add(ctx, d, false)
+			hash := r.key.Of(d.ID)
+			delete(left, hash)
+			return b.add(ctx, d, hash)
 		})
 		if err != nil {
+			b.rescue(ctx)
 			return err
 		}
 		at.documents -= len(left)
@@ -359,16 +362,17 @@ func (r *targetReading) readChanged(ctx context.Context, at *readMonth, changed 
 // readAll reads all documents of a month, and proves what is remembered of them.
 func (r *targetReading) readAll(ctx context.Context, month cht.Month, at *readMonth, known map[target.ID]ledger.Revision) error {
 	b := newTargetDocuments(r, at)
+	defer b.close()
 	at.documents = 0
 	call := r.evidence.call(ctx, fmt.Sprintf("Read all target documents of %s from CHT %s", month, r.from.Name))
 	err := r.from.Client.TargetDocuments(call, month, func(d *cht.TargetDocument) error {
 		at.documents++
 		hash := r.key.Of(d.ID)
-		was, there := known[hash]
 		delete(known, hash)
-		return b.add(ctx, d, there && was == ledger.RevisionOf(d.Rev))
+		return b.add(ctx, d, hash)
 	})
 	if err != nil {
+		b.rescue(ctx)
 		return err
 	}
 	if err := b.end(ctx, known); err != nil {
@@ -388,55 +392,30 @@ func (r *targetReading) progress() {
 	r.done++
 }
 
-// targetDocuments gathers documents until there are some to remember.
+// targetDocuments gathers documents to remember.
 type targetDocuments struct {
+	*shelf
+
 	reading *targetReading
 	at      *readMonth
-	// fresh are remembered, proved are compared with what is remembered of the same revision.
-	fresh, proved []ledger.TargetDocument
+	one     ledger.TargetDocument
 }
 
 func newTargetDocuments(r *targetReading, at *readMonth) *targetDocuments {
-	return &targetDocuments{reading: r, at: at}
+	return &targetDocuments{reading: r, at: at, shelf: &shelf{dir: r.submitter.SpoolDir, save: func(ctx context.Context, packed []byte) error {
+		proof, err := r.store.SaveTargetDocuments(ctx, at.TargetMonth, packed)
+		at.proof.Add(proof)
+		return err
+	}}}
 }
 
-// add takes a document in. isKnown says that it is remembered in the same revision.
-func (b *targetDocuments) add(ctx context.Context, d *cht.TargetDocument, isKnown bool) error {
+// add takes a document in, with the hash of its id.
+func (b *targetDocuments) add(ctx context.Context, d *cht.TargetDocument, id target.ID) error {
 	b.reading.progress()
-	list := &b.fresh
-	if isKnown {
-		list = &b.proved
-	}
-	*list = slices.Grow(*list, 1)[:len(*list)+1]
-	if err := b.reading.fill(ctx, &(*list)[len(*list)-1], d); err != nil {
+	if err := b.reading.fill(ctx, &b.one, d, id); err != nil {
 		return err
 	}
-	if len(*list) < targetBatch {
-		return nil
-	}
-	return b.flush(ctx)
-}
-
-// flush remembers what was gathered.
-func (b *targetDocuments) flush(ctx context.Context) error {
-	store := b.reading.store
-	if len(b.fresh) > 0 {
-		if err := store.SaveTargetDocuments(ctx, b.at.TargetMonth, b.fresh); err != nil {
-			return err
-		}
-	}
-	if len(b.proved) > 0 {
-		proof, err := store.ProveTargetDocuments(ctx, b.at.TargetMonth, b.proved)
-		if err != nil {
-			return err
-		}
-		b.at.proof.Documents += proof.Documents
-		b.at.proof.Compared += proof.Compared
-		b.at.proof.Was += proof.Was
-		b.at.proof.Is += proof.Is
-	}
-	b.fresh, b.proved = b.fresh[:0], b.proved[:0]
-	return nil
+	return b.shelf.add(ctx, b.one.Slot(), b.one.Append)
 }
 
 // end remembers the rest, and forgets what is gone.
@@ -444,9 +423,8 @@ func (b *targetDocuments) end(ctx context.Context, gone map[target.ID]ledger.Rev
 	if err := b.flush(ctx); err != nil {
 		return err
 	}
-	store := b.reading.store
-	for ids := range slices.Chunk(slices.Collect(maps.Keys(gone)), targetBatch) {
-		if err := store.ForgetTargetDocuments(ctx, b.at.TargetMonth, ids); err != nil {
+	if len(gone) > 0 {
+		if err := b.reading.store.ForgetTargetDocuments(ctx, b.at.TargetMonth, slices.Collect(maps.Keys(gone))); err != nil {
 			return err
 		}
 	}
@@ -463,18 +441,18 @@ func ownerByID(document string) string {
 }
 
 // fill makes of a document what is remembered of it, in the place of another one.
-func (r *targetReading) fill(ctx context.Context, to *ledger.TargetDocument, d *cht.TargetDocument) error {
+func (r *targetReading) fill(ctx context.Context, to *ledger.TargetDocument, d *cht.TargetDocument, id target.ID) error {
 	byID := ownerByID(d.ID)
 	owner := d.Owner
 	if d.Malformed != "" || owner == "" {
 		owner = byID
 	}
-	r.see(owner)
-	to.Owner, to.Revision = r.key.Of(owner), ledger.RevisionOf(d.Rev)
+	to.Owner, to.Revision = r.see(owner), ledger.RevisionOf(d.Rev)
+	to.Named = to.Owner
 	if owner != byID {
-		to.Revision = ledger.Revision{} // it is read each time, as its id does not tell to whom it belongs
+		to.Named, to.Revision = r.key.Of(byID), ledger.Revision{} // it is read each time, as its id does not tell to whom it belongs
 	}
-	to.ID, to.Malformed, to.Updated = r.key.Of(d.ID), d.Malformed != "", 0
+	to.ID, to.Malformed, to.Updated = id, d.Malformed != "", 0
 	if !d.Updated.IsZero() {
 		to.Updated = dayOf(d.Updated)
 	}
@@ -502,12 +480,12 @@ func (r *targetReading) fill(ctx context.Context, to *ledger.TargetDocument, d *
 // dayOf counts days since 1970.
 func dayOf(t time.Time) int { return int(t.Unix() / (24 * 60 * 60)) }
 
-// see notes that an owner has a document, and that it is to be looked at where that is long ago.
-func (r *targetReading) see(owner string) {
+// see notes that an owner has a document, and that it is to be looked at where that is long ago. It gives the owner's hash.
+func (r *targetReading) see(owner string) target.ID {
 	hash := r.key.Of(owner)
 	known, there := r.owners[hash]
 	if known.isSeen {
-		return
+		return hash
 	}
 	known.isSeen, known.isNew = true, !there
 	r.owners[hash] = known
@@ -517,6 +495,7 @@ func (r *targetReading) see(owner string) {
 	case known.isOld:
 		r.old = append(r.old, owner)
 	}
+	return hash
 }
 
 // readOwners looks at the owners that are unknown, and at those that have changed since they were looked at.
@@ -525,11 +504,6 @@ func (r *targetReading) readOwners(ctx context.Context) error {
 	r.unknown, r.old = nil, nil
 	if len(old) > 0 {
 		var same []target.ID
-		pass := func() error {
-			err := r.store.TargetOwnersChecked(ctx, r.from.Name, same)
-			same = same[:0]
-			return err
-		}
 		call := r.evidence.call(ctx, fmt.Sprintf("Ask CHT %s which of %s have changed", r.from.Name, counted(len(old), "worker")))
 		err := r.from.Client.ContactRevisions(call, old, func(id, rev string) error {
 			hash := r.key.Of(id)
@@ -537,13 +511,11 @@ func (r *targetReading) readOwners(ctx context.Context) error {
 				unknown = append(unknown, id)
 				return nil
 			}
-			if same = append(same, hash); len(same) < targetBatch {
-				return nil
-			}
-			return pass()
+			same = append(same, hash)
+			return nil
 		})
 		if err == nil {
-			err = pass()
+			err = r.store.TargetOwnersChecked(ctx, r.from.Name, same)
 		}
 		if err != nil {
 			return err
@@ -553,23 +525,25 @@ func (r *targetReading) readOwners(ctx context.Context) error {
 	if len(unknown) == 0 {
 		return nil
 	}
-	var owners []ledger.TargetOwner
-	pass := func() error {
-		err := r.store.SaveTargetOwners(ctx, r.from.Name, owners)
-		owners = owners[:0]
-		return err
-	}
+	owners := r.ownerShelf()
+	defer owners.close()
 	call := r.evidence.call(ctx, fmt.Sprintf("Read where %s belong in CHT %s", counted(len(unknown), "worker"), r.from.Name))
 	err := r.from.Client.Contacts(call, unknown, func(c *cht.Contact) error {
-		if owners = append(owners, r.ownerOf(c)); len(owners) < targetBatch {
-			return nil
-		}
-		return pass()
+		o := r.ownerOf(c)
+		return owners.add(ctx, o.Slot(), o.Append)
 	})
-	if err == nil {
-		err = pass()
+	if err != nil {
+		owners.rescue(ctx)
+		return err
 	}
-	return err
+	return owners.flush(ctx)
+}
+
+// ownerShelf gathers owners to remember.
+func (r *targetReading) ownerShelf() *shelf {
+	return &shelf{dir: r.submitter.SpoolDir, save: func(ctx context.Context, packed []byte) error {
+		return r.store.SaveTargetOwners(ctx, r.from.Name, packed)
+	}}
 }
 
 // add adds up what is remembered of the period.

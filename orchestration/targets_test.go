@@ -477,10 +477,11 @@ func TestWhatIsRememberedIsProvedInFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := key.Of("target~2026-07~chw-bahati~org.couchdb.user:bahati")
-	err = b.Ledger.SaveTargetDocuments(t.Context(), at, []ledger.TargetDocument{{Owner: key.Of("chw-bahati"), Revision: known[id], Document: target.Document{
+	owner := key.Of("chw-bahati")
+	spoilt := ledger.TargetDocument{Owner: owner, Named: owner, Revision: known[id], Document: target.Document{
 		ID: id, Counts: []target.Count{{Target: 0, Pass: 99, Total: 99}},
-	}}})
-	if err != nil {
+	}}
+	if _, err := b.Ledger.SaveTargetDocuments(t.Context(), at, spoilt.Append(nil)); err != nil {
 		t.Fatal(err)
 	}
 	b.clock = b.clock.AddDate(0, 0, 6)

@@ -75,10 +75,12 @@ func suite(t *testing.T, opened func(*testing.T, *clock) *Ledger) {
 		{"what a period is compared with is that of the one before", testPeriodBefore},
 		{"target documents are remembered", testTargetDocuments},
 		{"the sum that is remembered is proved", testTargetProof},
+		{"blocks hold what a map would", testTargetBlocks},
 		{"counts of targets come back as they went in", testTargetCounts},
 		{"targets have numbers", testTargetNames},
 		{"there is one key", testTargetKey},
 		{"owners are remembered, and where they first stood", testTargetOwners},
+		{"an owner whose documents name others is an owner", testStrayOwner},
 		{"old target documents are thinned", testTargetThin},
 	} {
 		t.Run(test.name, func(t *testing.T) {

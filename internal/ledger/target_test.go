@@ -1,9 +1,11 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -16,14 +18,17 @@ import (
 
 func july() TargetMonth { return TargetMonth{CHT: "kisumu", Month: "202607"} }
 
+// idOf gives the hash of a number below 1024, each of which has a slot of its own.
 func idOf(n int) (id target.ID) {
-	binary.BigEndian.PutUint64(id[:], uint64(n))
+	binary.BigEndian.PutUint64(id[:], uint64(n)<<54)
 	return id
 }
 
-// targetDocument is document n of an owner, in a revision, with the total of its one target.
+func numberOf(id target.ID) uint64 { return binary.BigEndian.Uint64(id[:]) >> 54 }
+
+// targetDocument is document n of an owner, in a revision, with the total of its one target. Its id names owner n.
 func targetDocument(n, owner int, rev string, total int64) TargetDocument {
-	return TargetDocument{Owner: idOf(owner), Revision: RevisionOf(rev), Document: target.Document{
+	return TargetDocument{Owner: idOf(owner), Named: idOf(n), Revision: RevisionOf(rev), Document: target.Document{
 		ID: idOf(n), Updated: 20_650, Counts: []target.Count{{Target: 0, Pass: total - 1, Total: total}},
 	}}
 }
@@ -33,9 +38,9 @@ func documents(t *testing.T, l *Ledger, m TargetMonth) string {
 	t.Helper()
 	var all []string
 	must(t, l.TargetDocuments(t.Context(), m, func(owner target.ID, list []target.Document) error {
-		text := fmt.Sprintf("%d:", binary.BigEndian.Uint64(owner[:]))
+		text := fmt.Sprintf("%d:", numberOf(owner))
 		for _, d := range list {
-			text += fmt.Sprintf(" %d=", binary.BigEndian.Uint64(d.ID[:]))
+			text += fmt.Sprintf(" %d=", numberOf(d.ID))
 			for _, c := range d.Counts {
 				text += fmt.Sprint(c.Total)
 			}
@@ -51,7 +56,24 @@ func documents(t *testing.T, l *Ledger, m TargetMonth) string {
 
 func save(t *testing.T, l *Ledger, m TargetMonth, list ...TargetDocument) {
 	t.Helper()
-	must(t, l.SaveTargetDocuments(t.Context(), m, list))
+	_, err := l.SaveTargetDocuments(t.Context(), m, packed(list...))
+	must(t, err)
+}
+
+func packed(list ...TargetDocument) (b []byte) {
+	for i := range list {
+		b = list[i].Append(b)
+	}
+	return b
+}
+
+func saveOwners(t *testing.T, l *Ledger, list ...TargetOwner) {
+	t.Helper()
+	var b []byte
+	for i := range list {
+		b = list[i].Append(b)
+	}
+	must(t, l.SaveTargetOwners(t.Context(), "kisumu", b))
 }
 
 func testTargetDocuments(t *testing.T, l *Ledger, c *clock) {
@@ -100,7 +122,7 @@ func testTargetProof(t *testing.T, l *Ledger, _ *clock) {
 	save(t, l, july(), targetDocument(1, 1, "1-a", 10), targetDocument(2, 2, "1-b", 20), targetDocument(3, 3, "1-c", 30))
 	proves := func(want TargetProof, list ...TargetDocument) {
 		t.Helper()
-		if got, err := l.ProveTargetDocuments(t.Context(), july(), list); err != nil || got != want {
+		if got, err := l.SaveTargetDocuments(t.Context(), july(), packed(list...)); err != nil || got != want {
 			t.Errorf("got %+v, %v, want %+v", got, err, want)
 		}
 	}
@@ -108,6 +130,58 @@ func testTargetProof(t *testing.T, l *Ledger, _ *clock) {
 	proves(TargetProof{Documents: 2, Compared: 2, Was: 30, Is: 35}, targetDocument(2, 2, "1-b", 25), targetDocument(1, 5, "1-a", 10))
 	if got, want := documents(t, l, july()), "2: 2=25, 3: 3=31, 5: 1=10"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// testTargetBlocks remembers and forgets documents at random, many in one block, and of owners that change: what is remembered is what
+// a plain map would hold.
+func testTargetBlocks(t *testing.T, l *Ledger, _ *clock) {
+	random := rand.New(rand.NewPCG(1, 7))
+	key := target.Key("key")
+	owner := func(n int) target.ID {
+		id := key.Of(fmt.Sprint("owner", n))
+		id[0], id[1] = byte(n%4)*85, byte(n%2)*64 // some slots alone, so that blocks have many
+		return id
+	}
+	held := map[target.ID]TargetDocument{}
+	for range 12 {
+		var list []TargetDocument
+		for range random.IntN(60) {
+			n := random.IntN(80)
+			d := targetDocument(n, 0, fmt.Sprint(random.IntN(3)), int64(1+random.IntN(9)))
+			d.ID, d.Named = key.Of(fmt.Sprint("document", n)), owner(n%30)
+			if d.Owner = d.Named; random.IntN(4) == 0 {
+				d.Owner, d.Malformed = owner(random.IntN(40)), random.IntN(2) == 0
+			}
+			list = append(list, d)
+			held[d.ID] = d
+		}
+		save(t, l, july(), list...)
+		var gone []target.ID
+		for range random.IntN(10) {
+			id := key.Of(fmt.Sprint("document", random.IntN(90)))
+			gone = append(gone, id)
+			delete(held, id)
+		}
+		must(t, l.ForgetTargetDocuments(t.Context(), july(), gone))
+
+		known, _, err := l.TargetRevisions(t.Context(), july())
+		must(t, err)
+		got, before := map[target.ID]TargetDocument{}, target.ID{}
+		must(t, l.TargetDocuments(t.Context(), july(), func(owner target.ID, documents []target.Document) error {
+			if bytes.Compare(owner[:], before[:]) <= 0 {
+				t.Errorf("owner %x comes after %x", owner, before)
+			}
+			before = owner
+			for _, d := range documents {
+				d.Counts = slices.Clone(d.Counts)
+				got[d.ID] = TargetDocument{Owner: owner, Named: held[d.ID].Named, Revision: known[d.ID], Document: d}
+			}
+			return nil
+		}))
+		if diff := cmp.Diff(held, got); diff != "" || len(known) != len(held) {
+			t.Fatal(len(known), diff)
+		}
 	}
 }
 
@@ -158,13 +232,13 @@ func owners(t *testing.T, l *Ledger, m TargetMonth) string {
 	stands := func(o target.Owner) string {
 		text := "(" + o.Type + ")"
 		for _, p := range o.Parents {
-			text += fmt.Sprintf("<%d", binary.BigEndian.Uint64(p[:]))
+			text += fmt.Sprintf("<%d", numberOf(p))
 		}
 		return text
 	}
 	var all []string
 	must(t, l.TargetOwners(t.Context(), m, func(o TargetOwner) error {
-		text := fmt.Sprint(binary.BigEndian.Uint64(o.ID[:])) + stands(o.Owner)
+		text := fmt.Sprint(numberOf(o.ID)) + stands(o.Owner)
 		if o.Gone {
 			text += "!"
 		}
@@ -189,7 +263,7 @@ func testTargetOwners(t *testing.T, l *Ledger, c *clock) {
 	ctx := t.Context()
 	gone := ownerAt(3, "")
 	gone.Gone, gone.Type = true, ""
-	must(t, l.SaveTargetOwners(ctx, "kisumu", []TargetOwner{ownerAt(1, "1-a", 10, 100), ownerAt(2, "1-b", 20, 100), gone, ownerAt(4, "1-d")}))
+	saveOwners(t, l, ownerAt(1, "1-a", 10, 100), ownerAt(2, "1-b", 20, 100), gone, ownerAt(4, "1-d"))
 	save(t, l, july(), targetDocument(1, 1, "1-a", 10), targetDocument(2, 2, "1-b", 20), targetDocument(3, 3, "1-c", 30))
 	must(t, l.TargetMonthRead(ctx, july()))
 	if got, want := owners(t, l, july()), "1(chw)<10<100/(chw)<10<100 2(chw)<20<100/(chw)<20<100 3()! 4(chw)"; got != want {
@@ -199,7 +273,7 @@ func testTargetOwners(t *testing.T, l *Ledger, c *clock) {
 	// Where one stood first stays, for that month.
 	checked := c.at
 	c.at = c.at.Add(time.Hour)
-	must(t, l.SaveTargetOwners(ctx, "kisumu", []TargetOwner{ownerAt(1, "2-a", 11, 100), ownerAt(3, "2-c", 30)}))
+	saveOwners(t, l, ownerAt(1, "2-a", 11, 100), ownerAt(3, "2-c", 30))
 	must(t, l.TargetOwnersChecked(ctx, "kisumu", []target.ID{idOf(2)}))
 	must(t, l.TargetMonthRead(ctx, july()))
 	if got, want := owners(t, l, july()), "1(chw)<11<100/(chw)<10<100 2(chw)<20<100/(chw)<20<100 3(chw)<30/(chw)<30 4(chw)"; got != want {
@@ -214,28 +288,35 @@ func testTargetOwners(t *testing.T, l *Ledger, c *clock) {
 	var late []string
 	must(t, l.TargetOwners(ctx, july(), func(o TargetOwner) error {
 		if o.CheckedAt.Equal(checked) {
-			late = append(late, fmt.Sprint(binary.BigEndian.Uint64(o.ID[:])))
+			late = append(late, fmt.Sprint(numberOf(o.ID)))
 		}
 		return nil
 	}))
 	if !slices.Equal(late, []string{"4"}) {
 		t.Errorf("not looked at again: %v", late)
 	}
+}
 
-	save(t, l, TargetMonth{"kisumu", "202606"}, targetDocument(1, 1, "1-a", 10), targetDocument(2, 7, "1-b", 20))
-	var seen []uint64
-	must(t, l.TargetOwnersSeen(ctx, "kisumu", []string{"202605", "202606", "202607"}, func(owner target.ID) error {
-		seen = append(seen, binary.BigEndian.Uint64(owner[:]))
-		return nil
-	}))
-	if !slices.Equal(seen, []uint64{1, 2, 3, 7}) {
-		t.Errorf("got %v", seen)
+// testStrayOwner lets an owner have only a document that names another one: where it stands first is noted, and it is kept for as long.
+func testStrayOwner(t *testing.T, l *Ledger, c *clock) {
+	saveOwners(t, l, ownerAt(1, "1-a", 10), ownerAt(2, "1-b", 20), ownerAt(3, "1-c", 30))
+	save(t, l, july(), targetDocument(1, 2, "1-a", 10))
+	must(t, l.TargetMonthRead(t.Context(), july()))
+	if got, want := owners(t, l, july()), "1(chw)<10 2(chw)<20/(chw)<20 3(chw)<30"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	c.at = c.at.AddDate(0, 7, 0)
+	must(t, l.TargetMonthRead(t.Context(), july()))
+	_, err := l.Thin(t.Context(), Keep{})
+	must(t, err)
+	if got, want := owners(t, l, july()), "2(chw)<20/(chw)<20"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
 func testTargetThin(t *testing.T, l *Ledger, c *clock) {
 	ctx := t.Context()
-	must(t, l.SaveTargetOwners(ctx, "kisumu", []TargetOwner{ownerAt(1, "1-a", 10), ownerAt(2, "1-b", 20)}))
+	saveOwners(t, l, ownerAt(1, "1-a", 10), ownerAt(2, "1-b", 20))
 	save(t, l, july(), targetDocument(1, 1, "1-a", 10), targetDocument(2, 2, "1-b", 20))
 	must(t, l.TargetMonthRead(ctx, july()))
 	says := func(months int, wantDocuments, wantOwners string) {
@@ -256,10 +337,10 @@ func testTargetThin(t *testing.T, l *Ledger, c *clock) {
 		t.Errorf("it counts as read at %v, %v", full, err)
 	}
 	// Who comes back stands where it first stood, for as long as that is remembered.
-	must(t, l.SaveTargetOwners(ctx, "kisumu", []TargetOwner{ownerAt(1, "2-a", 11)}))
+	saveOwners(t, l, ownerAt(1, "2-a", 11))
 	says(0, "", "1(chw)<11/(chw)<10")
 	says(7, "", "")
-	must(t, l.SaveTargetOwners(ctx, "kisumu", []TargetOwner{ownerAt(1, "2-a", 11)}))
+	saveOwners(t, l, ownerAt(1, "2-a", 11))
 	says(0, "", "1(chw)<11")
 }
 
@@ -293,7 +374,7 @@ func TestTwoReadTheSameMonth(t *testing.T) {
 					done <- err
 					return
 				}
-				if err := l.SaveTargetDocuments(ctx, july(), []TargetDocument{targetDocument(n, n, "1-a", int64(n)), targetDocument(n+1, n, "1-a", 5)}); err != nil {
+				if _, err := l.SaveTargetDocuments(ctx, july(), packed(targetDocument(n, n, "1-a", int64(n)), targetDocument(n+1, n, "1-a", 5))); err != nil {
 					done <- err
 					return
 				}
@@ -316,27 +397,27 @@ func TestTwoReadTheSameMonth(t *testing.T) {
 	}
 }
 
-// BenchmarkTargetDocuments remembers 100,000 documents of 100 targets, and reads them.
+// BenchmarkTargetDocuments remembers 100,000 documents of 100 targets in the order of their slots, and reads them.
 func BenchmarkTargetDocuments(b *testing.B) {
-	const owners, batch = 100_000, 1000
-	counts := make([]target.Count, 100)
+	const owners, atOnce = 100_000, 25
+	var written [slots][]byte
+	key := target.Key("key")
+	for n := range owners {
+		d := targetDocument(n, n, "1-a", 1)
+		d.ID, d.Owner = key.Of(fmt.Sprint("document", n)), key.Of(fmt.Sprint("owner", n))
+		d.Named, d.Counts = d.Owner, make([]target.Count, 100)
+		for i := range d.Counts {
+			d.Counts[i] = target.Count{Target: i, Pass: int64(n % 60), Total: int64(n%60 + i%40)}
+		}
+		written[d.Slot()] = d.Append(written[d.Slot()])
+	}
 	for b.Loop() {
 		l, err := Open(b.Context(), Config{Dir: b.TempDir()})
 		must(b, err)
 		started := time.Now()
-		var list []TargetDocument
-		key := target.Key("key")
-		for n := range owners {
-			d := targetDocument(n, n, "1-a", 1)
-			d.ID, d.Owner = key.Of(fmt.Sprint("document", n)), key.Of(fmt.Sprint("owner", n))
-			d.Counts = slices.Clone(counts)
-			for i := range d.Counts {
-				d.Counts[i] = target.Count{Target: i, Pass: int64(n % 60), Total: int64(n%60 + i%40)}
-			}
-			if list = append(list, d); len(list) == batch {
-				must(b, l.SaveTargetDocuments(b.Context(), july(), list))
-				list = list[:0]
-			}
+		for some := range slices.Chunk(written[:], atOnce) {
+			_, err := l.SaveTargetDocuments(b.Context(), july(), slices.Concat(some...))
+			must(b, err)
 		}
 		b.ReportMetric(time.Since(started).Seconds(), "saved-s")
 		started = time.Now()

@@ -108,8 +108,6 @@ func (l *Ledger) thinRest(ctx context.Context, keep Keep) error {
 		{`DELETE FROM target_document WHERE month IN (SELECT number FROM target_month WHERE read_at < $1)`, []any{targets}},
 		{`UPDATE target_month SET full_at = 0 WHERE read_at < $1 AND full_at > 0`, []any{targets}},
 		{`DELETE FROM target_month WHERE read_at < $1`, []any{min(targets, evidence)}},
-		{`DELETE FROM target_owner WHERE checked_at < $1 AND NOT EXISTS (SELECT 1 FROM target_month m JOIN target_document d ON d.month = m.number
-			WHERE m.cht = target_owner.cht AND d.owner = target_owner.owner)`, []any{targets}},
 		{`DELETE FROM submission WHERE thinned_at > 0 AND ended_at < $1`, []any{totals}},
 		{`DELETE FROM outbox WHERE state <> $1 AND next_at < $2`, []any{letterWaiting, evidence}},
 		{`DELETE FROM schedule WHERE state = $1 AND due_at < $2`, []any{planDone, accepted}},
@@ -130,7 +128,7 @@ func (l *Ledger) thinRest(ctx context.Context, keep Keep) error {
 			return err
 		}
 	}
-	return nil
+	return l.thinTargetOwners(ctx, targets)
 }
 
 // giveBack returns free room to the disk.

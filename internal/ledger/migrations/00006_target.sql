@@ -13,20 +13,20 @@ CREATE TABLE target_month (
     UNIQUE (cht, month)
 );
 
+-- What is known of documents and of people stands in blocks, one for all whose owner's hash begins with the same ten bits: a row of each
+-- would cost more to write than to read it from the CHT, as hashes come in no order.
 CREATE TABLE target_document (
     month     integer NOT NULL REFERENCES target_month (number) ON DELETE CASCADE,
-    document  bytea   NOT NULL,
-    owner     bytea   NOT NULL,
-    -- A part of the hash of the revision.
-    revision  bytea   NOT NULL,
-    -- The day of the last change, in days since 1970.
-    updated   integer NOT NULL,
-    malformed integer NOT NULL,
-    -- Packed: the number of the target's name, pass and total of each.
-    counts    bytea   NOT NULL,
-    PRIMARY KEY (month, document)
+    -- The beginning of the hash of the owner that the documents' ids name.
+    slot      integer NOT NULL,
+    -- How many there are, and how many of them belong to another owner than their ids name.
+    documents integer NOT NULL,
+    strays    integer NOT NULL,
+    -- Of each document: the owner, a part of the hash of the revision, the day of the last change, and the number of the target's name,
+    -- pass and total of each of its targets.
+    body      bytea   NOT NULL,
+    PRIMARY KEY (month, slot)
 );
-CREATE INDEX target_document_owner ON target_document (month, owner);
 
 -- The ids of targets in the packed counts, by number from 0 on. Rows are added and never changed.
 CREATE TABLE target_name (
@@ -39,25 +39,18 @@ CREATE TABLE target_name (
 
 -- The contacts whose documents they are, and where in the hierarchy they stood when they were looked at last.
 CREATE TABLE target_owner (
-    cht        text    NOT NULL,
-    owner      bytea   NOT NULL,
-    revision   bytea   NOT NULL,
-    -- 1 where the contact was deleted or is not known.
-    gone       integer NOT NULL,
-    type       text    NOT NULL,
-    -- The hashes of the contacts above, the nearest first, one after the other.
-    parents    bytea   NOT NULL,
-    checked_at bigint  NOT NULL,
-    PRIMARY KEY (cht, owner)
+    cht  text    NOT NULL,
+    slot integer NOT NULL,
+    body bytea   NOT NULL,
+    PRIMARY KEY (cht, slot)
 );
 
--- Where an owner stood when its documents of a month first counted.
+-- Where the owners stood when their documents of a month first counted.
 CREATE TABLE target_first (
-    month   integer NOT NULL REFERENCES target_month (number) ON DELETE CASCADE,
-    owner   bytea   NOT NULL,
-    type    text    NOT NULL,
-    parents bytea   NOT NULL,
-    PRIMARY KEY (month, owner)
+    month integer NOT NULL REFERENCES target_month (number) ON DELETE CASCADE,
+    slot  integer NOT NULL,
+    body  bytea   NOT NULL,
+    PRIMARY KEY (month, slot)
 );
 
 -- +goose Down
