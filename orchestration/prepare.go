@@ -51,9 +51,9 @@ type Plan struct {
 	settings  []byte
 	// isPreview says that a person waits for it, who may have mended an account just now.
 	isPreview bool
-	// coverage is who has synced; nil where that is not known. isPastMinimum says that the minimum of it counts no more.
-	coverage      *coverage
-	isPastMinimum bool
+	// coverage is who has synced; nil where that is not known. minimum says until when too little of it holds org units back.
+	coverage *coverage
+	minimum  minimumWindow
 	// patience is for the whole of the submission.
 	patience *patience
 	// calendar are the settings of the CHT, and sum is what the target documents come to, where those are the source.
@@ -214,7 +214,7 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	if err := s.cover(ctx, p, rules, live); err != nil {
 		return err
 	}
-	p.isPastMinimum = s.isPastMinimum(p, lastDay(settings, p.period))
+	p.minimum = s.minimumOf(p, lastDay(settings, p.period), set.ExpiryDays)
 	p.tally.addIssues(gathered.found)
 	p.tally.addIssues(mapping.NotExported(exported, p.set.ID))
 	p.tally.addIssues(gathered.silence(p))
