@@ -1,15 +1,11 @@
 package orchestration
 
 import (
-	"net/http"
-	"net/url"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"github.com/cht-dhis2/mediator/internal/cht"
-	"github.com/cht-dhis2/mediator/internal/mapping"
 	"github.com/cht-dhis2/mediator/internal/sandbox"
 	"github.com/cht-dhis2/mediator/internal/target"
 )
@@ -72,117 +68,76 @@ func TestADenominatorIsToldOfWhateverItsSource(t *testing.T) {
 	}
 }
 
-// TestAWorkerWhoCountedNowhereIsNotKeptThere puts one who had no org unit where it belongs, after the month was read.
-func TestAWorkerWhoCountedNowhereIsNotKeptThere(t *testing.T) {
-	for _, asFirst := range []bool{false, true} {
-		b := newRecordedBench(t)
-		b.DataSets[0].AsFirst = asFirst
-		b.july(t, "DsMchMonth1")
-		b.has(t, recordedJuly)
-		moves := func(top, facility, area string) {
-			b.clock = b.clock.Add(2 * time.Hour)
-			b.cht.Change(func(d *sandbox.CHTDocuments) {
-				for i := range d.Persons {
-					if d.Persons[i].ID == "chw-chloe" {
-						d.Persons[i].Parent = &sandbox.CHTParent{ID: area, Parent: &sandbox.CHTParent{ID: facility, Parent: &sandbox.CHTParent{ID: top}}}
-					}
-				}
-			})
-		}
-		moves("district-west", "hf-elimu", "area-e1")
-		if r := b.july(t, "DsMchMonth1"); strings.Contains(foundCodes(r), "workers_without_org_unit") || r.Reason != "" {
-			t.Errorf("first %t: got %s, %s", asFirst, foundCodes(r), r.Reason)
-		}
-		b.has(t, "OuAmaniChu2=2 OuAmaniHC01=9 OuBarakaMch=4 OuElimuHC01=18 OuFarasi001=5 OuFarasi002=5")
-		moves("district-east", "hf-amani", "area-a1") // from here on it has a place to move from
-		b.july(t, "DsMchMonth1")
-		want := map[bool]string{true: "OuElimuHC01=18", false: "OuElimuHC01=9"}[asFirst]
-		if got := b.holds(birthsOf); !strings.Contains(got, want) {
-			t.Errorf("first %t: got %s, want %s", asFirst, got, want)
-		}
+// TestASumWithATargetThatNobodyKnowsStaysBehind has a slip of the pen in targets_file: the other target of the cell is not the whole.
+func TestASumWithATargetThatNobodyKnowsStaysBehind(t *testing.T) {
+	retire := func(d *sandbox.CHTDocuments) { // it is in the documents still
+		items := &d.Settings.Tasks.Targets.Items
+		*items = slices.DeleteFunc(*items, func(i sandbox.CHTTarget) bool { return i.ID == "births-this-month" })
 	}
-}
-
-// TestContactTypesThatNobodyHasAreNamed leaves a type out that is written wrong.
-func TestContactTypesThatNobodyHasAreNamed(t *testing.T) {
-	b := newRecordedBench(t)
-	b.DataSets[0].Targets.ExcludeTypes = []string{"supervisr", "health_center", "chw_area"}
-	r := b.july(t, "DsMchMonth1")
-	if got := foundCodes(r); !strings.Contains(got, "contact_types_unknown:1") {
-		t.Errorf("got %s", got)
-	}
-}
-
-// TestAPercentageWithoutADenominatorIsNotZero has one whose denominator is corrected to nothing.
-func TestAPercentageWithoutADenominatorIsNotZero(t *testing.T) {
-	for policy, want := range map[VanishedPolicy]string{"": "75", ZeroVanished: "", DeleteVanished: ""} {
-		b := newRecordedBench(t)
-		b.DataSets[0].Targets.Items = []target.Item{
-			{Target: "facility-deliveries", Measure: target.Percent, DataElement: "DeDeath0001"},
-			{Target: "births-this-month", DataElement: birthsOf},
-		}
-		b.DataSets[0].Rules.RenameDataElements = map[string]string{"DeDeath0001": "DeDeaths001"} // of which DHIS2 keeps zeros
-		b.DataSets[0].Compare.Vanished = policy
-		b.july(t, "DsMchMonth1")
-		b.cht.Change(func(d *sandbox.CHTDocuments) {
-			of := find(d, "bahati")
-			of.Targets = slices.Clone(of.Targets)
-			for i := range of.Targets {
-				if of.Targets[i].ID == "facility-deliveries" {
-					of.Targets[i].Value = &sandbox.CHTTargetValue{Pass: 0, Total: 0}
-				}
+	for _, test := range []struct {
+		name, target string
+		sources      []string
+		change       func(*sandbox.CHTDocuments)
+		held         bool
+	}{
+		{name: "known", target: "births-this-month"},
+		{name: "a slip of the pen", target: "births-thismonth", held: true},
+		{name: "taken out of the settings since", target: "births-this-month", change: retire},
+		{name: "of another source", target: "births-thismonth", sources: []string{"county", "other"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var changes []func(*sandbox.CHTDocuments)
+			if test.change != nil {
+				changes = append(changes, test.change)
+			}
+			b := newRecordedBench(t, changes...)
+			b.DataSets[0].Targets.Items = []target.Item{
+				{Target: test.target, DataElement: "DeBirths001"}, {Target: "facility-deliveries", DataElement: "DeBirths001"},
+				{Target: "facility-deliveries", DataElement: "DeFacDeliv1"},
+			}
+			if test.sources != nil {
+				b.DataSets[0].CHT = test.sources
+			}
+			r := b.july(t, "DsMchMonth1")
+			if got := strings.Contains(foundCodes(r), "target_unknown"); got != test.held || (r.Reason == LeftBehind) != test.held {
+				t.Errorf("held: got %t, want %t: %s, %s", got, test.held, foundCodes(r), r.Reason)
+			}
+			if got := b.holds("DeBirths001"); (got == "") != test.held {
+				t.Errorf("DHIS2 holds %q", got)
+			}
+			if got := b.holds("DeFacDeliv1"); got == "" {
+				t.Error("what has nothing to do with it does not arrive")
 			}
 		})
-		r := b.july(t, "DsMchMonth1")
-		got := ""
-		for _, v := range b.dhis2.Values() {
-			if v.OrgUnit == "OuBarakaMch" && v.DataElement == "DeDeaths001" {
-				got = v.Value
-			}
-		}
-		if got != want || !strings.Contains(foundCodes(r), "percent_without_denominator:1") {
-			t.Errorf("%q: DHIS2 holds %q, want %q (%s)", policy, got, want, foundCodes(r))
-		}
 	}
 }
 
-// TestWhatIsRememberedOfAnotherServerDoesNotCount leads a CHT's name to another server, a copy in which things went on otherwise.
-func TestWhatIsRememberedOfAnotherServerDoesNotCount(t *testing.T) {
+// TestATypeThatTheCHTDoesNotHaveIsTold has a slip of the pen in the two settings that name contact types.
+func TestATypeThatTheCHTDoesNotHaveIsTold(t *testing.T) {
 	b := newRecordedBench(t)
-	source := b.Sources["county"]
-	source.HierarchyAge = 720 * time.Hour
-	b.Sources["county"] = source
-	b.july(t, "DsMchMonth1")
-	b.has(t, recordedJuly)
-	other := newRecordedBench(t, func(d *sandbox.CHTDocuments) {
-		births(d, "asha", 10)
-		d.Targets = slices.DeleteFunc(d.Targets, func(one sandbox.CHTTargetDocument) bool { return strings.HasSuffix(one.ID, ":faraja") })
-	})
-	other.cht.Change(func(d *sandbox.CHTDocuments) {
-		for i := range d.Persons {
-			if d.Persons[i].ID == "chw-bahati" {
-				d.Persons[i].Parent = &sandbox.CHTParent{ID: "area-e1", Parent: &sandbox.CHTParent{ID: "hf-elimu", Parent: &sandbox.CHTParent{ID: "district-west"}}}
-			}
-		}
-	})
-	source.Client = cht.New(&url.URL{Scheme: "http", Host: "other.test"}, inMemory{other.meter, func(r *http.Request) { r.SetBasicAuth("integration", "Secret.123") }, 0})
-	b.Sources["county"] = source
-	p, err := b.Prepare(t.Context(), Request{DataSet: "DsMchMonth1", Period: "202607", CHT: "county"})
-	if err != nil {
-		t.Fatal(err)
+	b.DataSets[0].Targets.ExcludeTypes = []string{"supervisr"}
+	r := b.july(t, "DsMchMonth1")
+	if got := foundCodes(r); !strings.Contains(got, "contact_type_unknown:1") || r.Reason != "" {
+		t.Errorf("exclude_contact_types: got %s, %s: %s", got, r.Reason, r.Error)
 	}
-	defer p.Close()
-	var got []string
-	err = p.Values(func(v mapping.Value) error {
-		if v.DataElement == birthsOf {
-			got = append(got, v.OrgUnit+"="+v.Value)
-		}
-		return nil
-	})
-	if want := "OuAmaniChu2=2 OuAmaniHC01=16 OuElimuHC01=13"; err != nil || strings.Join(got, " ") != want {
-		t.Errorf("got %v, %v, want %s", got, err, want)
+	b.DataSets[1].Targets.Level = "health_centr"
+	r = b.july(t, "DsMalariaM1")
+	if r.Reason != Configuration || !strings.Contains(r.Error, "no contact type health_centr") || !strings.Contains(r.Remedy, "health_facility") {
+		t.Errorf("attribution: got %s: %s: %s", r.Reason, r.Error, r.Remedy)
 	}
-	if asked, _ := other.meter.since(); !slices.Contains(asked, "range with documents") {
-		t.Errorf("the month was not read in full: %q", asked)
+}
+
+// TestAPeriodOfAnotherTypeIsNoQuestion asks for a quarter of a monthly data set.
+func TestAPeriodOfAnotherTypeIsNoQuestion(t *testing.T) {
+	b := newRecordedBench(t)
+	request := Request{DataSet: "DsMchMonth1", Period: "2026Q2", CHT: "county"}
+	_, coverage := b.ReadCoverage(t.Context(), request)
+	_, workers := b.Workers(t.Context(), request)
+	_, contrast := b.Contrast(t.Context(), request, nil)
+	for name, err := range map[string]error{"coverage": coverage, "workers": workers, "contrast": contrast} {
+		var usage *UsageError
+		if !errors.As(err, &usage) || !strings.Contains(usage.What, "2026Q2 is Quarterly") || !strings.Contains(usage.Remedy, "a month") {
+			t.Errorf("%s: got %v", name, err)
+		}
 	}
 }
