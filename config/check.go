@@ -251,8 +251,8 @@ func (s *DataSet) checkCoverage(where string, mistakes *Error) {
 	if s.MinimumDays > 0 && s.MinCoverage == 0 {
 		mistakes.add("%s.minimum_coverage_days: means nothing without minimum_coverage", where)
 	}
-	if s.MinimumDays > s.RereadDays {
-		mistakes.add("%s.minimum_coverage_days: %d must not be more than reread_days, which is %d: nothing would send it then", where, s.MinimumDays, s.RereadDays)
+	if s.MinimumDays > 0 && s.MinimumDays >= s.RereadDays { // the day after the last one of those is no re-read any more
+		mistakes.add("%s.minimum_coverage_days: %d must be less than reread_days, which is %d: nothing would send it then", where, s.MinimumDays, s.RereadDays)
 	}
 	if s.CompleteFrom > 0 && s.Completeness == "off" {
 		mistakes.add("%s.completeness_coverage: means nothing with completeness: off", where)

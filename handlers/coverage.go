@@ -84,7 +84,7 @@ var (
 // workers tells by name who has not synced, as the CHT has it now. Nothing of it is kept, by us or on the way.
 func (d *door) workers(c *gin.Context) {
 	switch {
-	case c.GetHeader(transactionHeader) != "" || c.GetHeader(clientHeader) != "" || c.GetHeader(pollingHeader) != "":
+	case isThroughOpenHIM(c.Request):
 		_ = c.Error(notThrough)
 		return
 	case !c.GetBool(workersKey):
@@ -117,6 +117,16 @@ func (d *door) workers(c *gin.Context) {
 	}
 	d.Log.WithField("caller", c.GetString(callerKey)).WithField("data_set", found.DataSet).WithField("period", found.Period).WithField("cht", found.CHT).Info("a caller was told who has not synced")
 	c.JSON(http.StatusOK, found)
+}
+
+// isThroughOpenHIM says that a request has a header of OpenHIM's, whatever is in it.
+func isThroughOpenHIM(r *http.Request) bool {
+	for _, name := range [...]string{transactionHeader, clientHeader, parentHeader, pollingHeader} {
+		if _, has := r.Header[name]; has {
+			return true
+		}
+	}
+	return false
 }
 
 // unread is why a server could not be read for an answer.

@@ -71,6 +71,14 @@ func TestWorkersAreToldToThoseWhoMayAndNeverThroughOpenHIM(t *testing.T) {
 			t.Errorf("%s: got %d %s", name, a.status, a.body)
 		}
 	}
+	for _, name := range []string{transactionHeader, clientHeader, parentHeader, pollingHeader} {
+		for _, values := range [][]string{{""}, {"", "x"}} {
+			twice := func(r *http.Request) { r.Header[name] = values }
+			if a := b.call(t, http.MethodGet, path, "", ministry, twice); a.status != http.StatusForbidden {
+				t.Errorf("%s %q: got %d", name, values, a.status)
+			}
+		}
+	}
 	if a := b.call(t, http.MethodGet, path, "", noCredential); a.status != http.StatusUnauthorized {
 		t.Errorf("without a credential: got %d", a.status)
 	}

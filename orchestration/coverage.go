@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/issue"
 	"github.com/cht-dhis2/mediator/internal/ledger"
 	"github.com/cht-dhis2/mediator/internal/mapping"
@@ -193,7 +194,7 @@ func (p *Plan) belowMinimum(orgUnit string) (w ledger.Workers, why waiver, below
 		return w, "", false
 	case slices.Contains(p.request.OrgUnits, orgUnit):
 		return w, waivedByName, true
-	case p.isPastMinimum:
+	case p.minimum.isPast:
 		return w, waivedByDate, true
 	default:
 		return w, "", true
@@ -203,11 +204,7 @@ func (p *Plan) belowMinimum(orgUnit string) (w ledger.Workers, why waiver, below
 // holdBack takes out of a difference all that would be sent, as the org unit is held back: what DHIS2 holds there stays, and nothing has
 // vanished. It gives how many cells are held.
 func (d *difference) holdBack() (held int) {
-	for i := range d.send {
-		if !d.send[i].Deleted {
-			held++
-		}
-	}
+	held = len(d.send) // those too that would be taken away
 	d.issues = slices.DeleteFunc(d.issues, func(i issue.Issue) bool { return i.Severity != issue.Cell })
 	d.send, d.agreed, d.becomes = nil, nil, d.was
 	d.changes, d.removed, d.removedSum, d.vanished, d.overwritten, d.edited = 0, 0, 0, 0, 0, false
@@ -216,16 +213,21 @@ func (d *difference) holdBack() (held int) {
 
 // heldBack is the issue of an org unit that is held back, with some cells.
 func (p *Plan) heldBack(orgUnit string, w ledger.Workers, cells int) issue.Issue {
-	until := ""
-	if days := p.set.Coverage.MinimumDays; days > 0 {
-		until = fmt.Sprintf(" or %s after the end of the period, whatever it is then", counted(days, "day"))
+	name := ": mediator submit --org-unit " + orgUnit
+	ways := "nothing reads the period again by itself: submit it again when they have, or name the org unit to send it as it is" + name
+	if m := p.minimum; !m.ends.IsZero() {
+		until := ""
+		if !m.isOver.IsZero() && m.isOver.Before(m.ends) {
+			until = fmt.Sprintf(" or %s after the end of the period, whatever it is then", counted(p.set.Coverage.MinimumDays, "day"))
+		}
+		ways = fmt.Sprintf("it goes by itself when enough of them have%s, at a later run; the last one is before %s. To send it now, name it%s",
+			until, m.ends.In(p.from.zone()).Format("2006-01-02 15:04"), name)
 	}
 	return issue.Issue{
 		Code: "coverage_below_minimum", Severity: issue.Cell, Count: cells, OrgUnit: orgUnit,
 		Text: fmt.Sprintf("%d of %d expected workers have synced, and minimum_coverage is %d %%, so nothing of this org unit is sent; what DHIS2 holds of it stays",
 			w.Seen, w.Expected, p.set.Coverage.Minimum),
-		Remedy: "see who has not synced (mediator coverage --workers); it goes by itself when enough of them have, at a later run" + until +
-			"; to send it now, name it: mediator submit --org-unit " + orgUnit,
+		Remedy: "see who has not synced (mediator coverage --workers); " + ways,
 	}
 }
 
@@ -245,10 +247,28 @@ func (w *settlement) tellCoverage() {
 	}
 }
 
-// isPastMinimum says that the minimum of a plan's data set counts no more, as its days are over.
-func (s *Submitter) isPastMinimum(p *Plan, lastDay time.Time) bool {
-	days := p.set.Coverage.MinimumDays
-	return days > 0 && !s.now().Before(instant(lastDay.AddDate(0, 0, 1+days), p.from.zone()))
+// minimumWindow is until when the minimum of a data set holds org units of a period back.
+type minimumWindow struct {
+	// isPast says that it counts no more, which it does from isOver on; zero is never.
+	isPast bool
+	isOver time.Time
+	// ends is when the schedule stops reading the period again; zero where it does not.
+	ends time.Time
+}
+
+// minimumOf finds until when the minimum of a plan's data set counts, and the schedule looks again; expiry are DHIS2's days until it locks.
+func (s *Submitter) minimumOf(p *Plan, lastDay time.Time, expiry int) (w minimumWindow) {
+	o := s.Operation(p.set.ID)
+	t := Timing{
+		Zone: p.from.zone(), RereadDays: o.RereadDays, ExpiryDays: expiry, MinimumDays: p.set.Coverage.MinimumDays,
+		LastDay: func(dhis2.Period) time.Time { return lastDay },
+	}
+	w.isOver = t.minimumOver(p.period)
+	w.isPast = !w.isOver.IsZero() && !s.now().Before(w.isOver)
+	if end := t.end(p.period); o.Enabled && o.Schedule != "" && s.now().Before(end) {
+		w.ends = end
+	}
+	return w
 }
 
 // registrations gives what a submission may have to register, or undo, as the ledger does, and how many org units are not complete

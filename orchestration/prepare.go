@@ -51,14 +51,16 @@ type Plan struct {
 	settings  []byte
 	// isPreview says that a person waits for it, who may have mended an account just now.
 	isPreview bool
-	// coverage is who has synced; nil where that is not known. isPastMinimum says that the minimum of it counts no more.
-	coverage      *coverage
-	isPastMinimum bool
+	// coverage is who has synced; nil where that is not known. minimum says until when too little of it holds org units back.
+	coverage *coverage
+	minimum  minimumWindow
 	// patience is for the whole of the submission.
 	patience *patience
 	// calendar are the settings of the CHT, and sum is what the target documents come to, where those are the source.
 	calendar *cht.Settings
 	sum      *target.Sum
+	// strangers are the targets of targets_file that the CHT's settings do not have.
+	strangers map[string]bool
 }
 
 // Close removes the plan's temporary files.
@@ -197,6 +199,7 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	live := m.live(p)
 	exported := p.bySource(settings, set.DefaultCombo)
 	rules := mapping.New(p.set.Rules, exported, *set)
+	c.isPercent = rules.IsPercent
 	var gathered *gathering
 	err = p.patience.with(ctx, "the CHT", func() (err error) {
 		gathered, err = s.fetch(ctx, p, rules, live)
@@ -212,7 +215,7 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	if err := s.cover(ctx, p, rules, live); err != nil {
 		return err
 	}
-	p.isPastMinimum = s.isPastMinimum(p, lastDay(settings, p.period))
+	p.minimum = s.minimumOf(p, lastDay(settings, p.period), set.ExpiryDays)
 	p.tally.addIssues(gathered.found)
 	p.tally.addIssues(mapping.NotExported(exported, p.set.ID))
 	p.tally.addIssues(gathered.silence(p))
@@ -356,6 +359,8 @@ type gathering struct {
 	extras   map[string]int
 	uses     mapping.Uses
 	cell     mapping.Cell // the one under way
+	// stranger is a target that belongs to the value under way, and that nobody knows.
+	stranger string
 	// found is what the source itself gives to think about.
 	found []issue.Issue
 	// wanted are the org units asked for: whether they have not come yet. Nil asks for all.
@@ -417,6 +422,9 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping) error {
 	c := &g.cell
 	fate := rules.Take(v, c)
 	c.Month = g.month
+	if g.stranger != "" && fate == mapping.Taken && c.Fault == "" {
+		c.Fault, c.Found = mapping.TargetUnknown, g.stranger
+	}
 	g.note(fate)
 	if g.wanted != nil {
 		if _, asked := g.wanted[c.OrgUnit]; !asked {

@@ -219,7 +219,7 @@ func (s *Scheduler) knownTiming(ctx context.Context, set DataSet, from Source) (
 	}
 	return &Timing{
 		Schedule: cron, Zone: from.zone(), FirstPeriod: set.FirstPeriod, FirstAfterDays: o.FirstAfterDays, RereadDays: o.RereadDays,
-		Hours: hours, Jitter: o.Jitter, ExpiryDays: s.expiry(ctx, set.DHIS2, set.ID),
+		MinimumDays: set.Coverage.MinimumDays, Hours: hours, Jitter: o.Jitter, ExpiryDays: s.expiry(ctx, set.DHIS2, set.ID),
 		LastDay: func(p dhis2.Period) time.Time { return lastDay(calendar, p) },
 	}, nil
 }

@@ -109,8 +109,8 @@ func (m *storeMetrics) Collect(to chan<- prometheus.Metric) {
 	}
 	if coverage, err := l.LatestCoverage(ctx); err == nil {
 		for _, c := range coverage {
-			if who, err := m.schedule.parties(c.Key.DataSet, c.Key.CHT); err != nil || who.set.DHIS2 != c.Key.DHIS2 {
-				continue // it was configured once
+			if who, err := m.schedule.parties(c.Key.DataSet, c.Key.CHT); err != nil || who.set.DHIS2 != c.Key.DHIS2 || !who.set.Coverage.On || c.Key.Period.Type() != who.set.periodType() {
+				continue // it was configured so once
 			}
 			gauge(m.expected, float64(c.Totals.Expected), c.Key.DataSet, c.Key.CHT, c.Key.DHIS2)
 			gauge(m.seen, float64(c.Totals.Seen), c.Key.DataSet, c.Key.CHT, c.Key.DHIS2)

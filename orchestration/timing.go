@@ -48,6 +48,9 @@ type Timing struct {
 	FirstAfterDays int
 	// RereadDays is for how many days after the period's last day it is read again for late data.
 	RereadDays int
+	// MinimumDays is how many days after the period's last day org units that were held back for their coverage go all the same, for
+	// which it is read again where the schedule does not do so by itself; 0 is never.
+	MinimumDays int
 	// Hours are those in which a submission may begin.
 	Hours Hours
 	// Jitter spreads the starts: each key begins later by less than this, by as much each time.
@@ -162,10 +165,24 @@ func (t Timing) again(key ledger.Key, begun time.Time) time.Time {
 	if at := t.turn(begun); at.Before(end) {
 		return t.spread(key, at)
 	}
-	if at := t.last(key.Period); at.After(begun) && at.Before(end) {
-		return t.spread(key, at)
+	next := time.Time{}
+	for _, at := range [...]time.Time{t.minimumOver(key.Period), t.last(key.Period)} {
+		if at.After(begun) && at.Before(end) && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
 	}
-	return time.Time{}
+	if next.IsZero() {
+		return next
+	}
+	return t.spread(key, next)
+}
+
+// minimumOver is when what was held back for its coverage goes all the same; zero is never.
+func (t Timing) minimumOver(period dhis2.Period) time.Time {
+	if t.MinimumDays <= 0 {
+		return time.Time{}
+	}
+	return t.Hours.move(t.midnight(t.lastDay(period), 1+t.MinimumDays))
 }
 
 // turn is the first one of the schedule after an instant, in the hours.

@@ -209,6 +209,7 @@ func TestAPeriodIsReadAgainInItsWindow(t *testing.T) {
 	tests := []struct {
 		name, cron, hours              string
 		days, reread, expiry, monthDay int
+		minimum                        int
 		want                           []string
 	}{
 		{name: "each week", cron: "0 3 * * mon", days: 5, reread: 30, want: []string{"2026-11-09 03:00", "2026-11-16 03:00", "2026-11-23 03:00", "2026-11-30 03:00"}},
@@ -226,10 +227,16 @@ func TestAPeriodIsReadAgainInItsWindow(t *testing.T) {
 		{name: "no last one behind the window", cron: "0 3 6 * *", days: 5, reread: 30, expiry: 60, want: []string{"2026-11-06 03:00"}},
 		{name: "no last one before the first", cron: "0 3 6 * *", days: 5, reread: 30, expiry: 6, want: []string{"2026-11-06 03:00"}},
 		{name: "the window counts from the source's last day", cron: "0 3 */8 * *", days: 5, reread: 14, monthDay: 26, want: []string{"2026-11-01 03:00"}},
+		{name: "when the minimum counts no more", cron: "0 3 6 * *", days: 5, reread: 30, minimum: 20, want: []string{"2026-11-06 03:00", "2026-11-21 00:00"}},
+		{name: "in the hours then", cron: "0 3 6 * *", hours: "02:00-06:00", days: 5, reread: 30, minimum: 20, want: []string{"2026-11-06 03:00", "2026-11-21 02:00"}},
+		{name: "not where the schedule does so", cron: "0 3 6,21 * *", days: 5, reread: 30, minimum: 20, want: []string{"2026-11-06 03:00", "2026-11-21 03:00"}},
+		{name: "then and before the lock", cron: "0 3 6 * *", days: 5, reread: 30, expiry: 25, minimum: 20, want: []string{"2026-11-06 03:00", "2026-11-21 00:00", "2026-11-24 00:00"}},
+		{name: "not where it is locked by then", cron: "0 3 6 * *", days: 5, reread: 30, expiry: 15, minimum: 20, want: []string{"2026-11-06 03:00", "2026-11-14 00:00"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			timing := daily(t, "Africa/Nairobi", "202610")
+			timing.MinimumDays = test.minimum
 			timing.Schedule, timing.Hours = cronOf(t, test.cron), hoursOf(t, test.hours)
 			timing.FirstAfterDays, timing.RereadDays, timing.ExpiryDays = test.days, test.reread, test.expiry
 			if test.monthDay > 0 {

@@ -68,11 +68,11 @@ func (w *settlement) vanishedSince(ctx context.Context, g *gathering, before str
 	return had, vanished, nil
 }
 
-// isSeen says that the period has gone before without these org units, so that a person is not asked again.
+// isSeen says that the period has gone before without these org units, so that a person is not asked again. One of which nothing was sent,
+// as nobody had synced by then, has not gone.
 func (w *settlement) isSeen(ctx context.Context, vanished []string) (bool, error) {
 	store := w.checking.submitter.Ledger
-	period, _, found, err := store.Before(ctx, w.key())
-	if err != nil || !found || period != w.period.String() {
+	if gone, err := store.HasGone(ctx, w.key()); err != nil || !gone {
 		return false, err
 	}
 	missing := map[string]bool{}

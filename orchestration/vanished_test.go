@@ -138,6 +138,17 @@ func TestWhatIsNoWholeSubmissionIsNotComparedWithTheMonthBefore(t *testing.T) {
 	}
 }
 
+// TestARunThatSentNothingIsNoMonthThatAPersonHasSeen asks although the period was submitted before, when nobody had synced.
+func TestARunThatSentNothingIsNoMonthThatAPersonHasSeen(t *testing.T) {
+	l := newMonths(t)
+	if r := l.goes(t, "202609", "a.x=0 b.x=0 c.x=0"); r.State != ledger.Unchanged {
+		t.Fatalf("%s %q", r.State, r.Error)
+	}
+	if r := l.goes(t, "202609", "a.x=1 b.x=0 c.x=0"); r.State != ledger.Held {
+		t.Errorf("%s %q %s", r.State, r.Error, codes(r))
+	}
+}
+
 func TestAChangeOfTheSettingsIsNamedBeforeTheMonthGoes(t *testing.T) {
 	l := newFewData(t, "2.43.1")
 	target := func(at int) *sandbox.CHTTarget { return &l.country.CHT.Settings.Tasks.Targets.Items[at] }

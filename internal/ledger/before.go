@@ -27,6 +27,20 @@ func (l *Ledger) AcceptedBefore(ctx context.Context, k Key) (period string, err 
 	return period, err
 }
 
+// HasGone says that a submission of the whole of a key's period has gone, and DHIS2 accepted something of it.
+func (l *Ledger) HasGone(ctx context.Context, k Key) (has bool, err error) {
+	err = l.read(ctx, "look whether "+k.name()+" has gone", func(tx *sql.Tx) error {
+		var count int
+		err := tx.QueryRowContext(ctx, `SELECT count(*) FROM submission s JOIN series r ON r.number = s.series
+			WHERE r.dhis2 = $1 AND r.data_set = $2 AND r.period = $3 AND r.source = $4 AND s.dry_run = 0 AND s.mode <> $5
+				AND s.asked_units IN ('[]', 'null') AND s.accepted > 0`,
+			k.DHIS2, k.DataSet, k.Period.String(), k.CHT, ModeRepair).Scan(&count)
+		has = count > 0
+		return err
+	})
+	return has, err
+}
+
 // SettingsBefore gives what the source's settings said of the data set when the last period before the key's went, and which period
 // that is; "" where nobody knows.
 func (l *Ledger) SettingsBefore(ctx context.Context, k Key) (period string, body []byte, err error) {

@@ -129,11 +129,13 @@ func (l *Ledger) WorkersOfForm(ctx context.Context, id string) (workers map[stri
 	return workers, err
 }
 
-// LatestCoverage gives the totals of the latest period of each data set, source and DHIS2 of which something is known.
+// LatestCoverage gives the totals of the latest period of each data set, source and DHIS2 of which something is known; of the latest of
+// each type, where the type of the data set was changed.
 func (l *Ledger) LatestCoverage(ctx context.Context) (list []Coverage, err error) {
 	err = l.read(ctx, "read the coverage", func(tx *sql.Tx) error {
 		rows, err := tx.QueryContext(ctx, `SELECT r.dhis2, r.data_set, r.source, r.period, c.read_at, c.totals FROM coverage c JOIN series r ON r.number = c.series
-			JOIN (SELECT o.dhis2, o.data_set, o.source, max(o.period) AS period FROM coverage oc JOIN series o ON o.number = oc.series GROUP BY o.dhis2, o.data_set, o.source) latest
+			JOIN (SELECT o.dhis2, o.data_set, o.source, max(o.period) AS period FROM coverage oc JOIN series o ON o.number = oc.series
+				GROUP BY o.dhis2, o.data_set, o.source, LENGTH(o.period), o.period LIKE '%Q%') latest
 				ON latest.dhis2 = r.dhis2 AND latest.data_set = r.data_set AND latest.source = r.source AND latest.period = r.period`)
 		return each(rows, err, func() error {
 			var c Coverage
@@ -150,7 +152,8 @@ func (l *Ledger) LatestCoverage(ctx context.Context) (list []Coverage, err error
 		})
 	})
 	slices.SortFunc(list, func(a, b Coverage) int {
-		return cmp.Or(cmp.Compare(a.Key.DataSet, b.Key.DataSet), cmp.Compare(a.Key.CHT, b.Key.CHT), cmp.Compare(a.Key.DHIS2, b.Key.DHIS2))
+		return cmp.Or(cmp.Compare(a.Key.DataSet, b.Key.DataSet), cmp.Compare(a.Key.CHT, b.Key.CHT), cmp.Compare(a.Key.DHIS2, b.Key.DHIS2),
+			cmp.Compare(a.Key.Period.String(), b.Key.Period.String()))
 	})
 	return list, err
 }

@@ -63,13 +63,18 @@ func testCoverage(t *testing.T, l *Ledger, c *clock) {
 	if diff := cmp.Diff(map[string]Workers{"OuA": {Expected: 4, Seen: 1}, "OuB": {Expected: 5, Seen: 3}}, workers); diff != "" {
 		t.Error(diff)
 	}
+	for _, period := range []string{"2026", "2026Q3", "2026Q4"} { // the type of the data set may be changed
+		of := key()
+		of.Period = periodOf(period)
+		prepare(of, false, covered(map[string][2]int{"OuA": {1, 1}}, "OuA"))
+	}
 	latest, err := l.LatestCoverage(ctx)
 	must(t, err)
 	var texts []string
 	for _, one := range latest {
 		texts = append(texts, one.Key.CHT+" "+one.Key.Period.String())
 	}
-	if diff := cmp.Diff([]string{"kisumu 202611", "siaya 202610"}, texts); diff != "" {
+	if diff := cmp.Diff([]string{"kisumu 2026", "kisumu 202611", "kisumu 2026Q4", "siaya 202610"}, texts); diff != "" {
 		t.Error(diff)
 	}
 

@@ -79,6 +79,8 @@ func suite(t *testing.T, opened func(*testing.T, *clock) *Ledger) {
 		{"counts of targets come back as they went in", testTargetCounts},
 		{"targets have numbers", testTargetNames},
 		{"there is one key", testTargetKey},
+		{"another server", testTargetServer},
+		{"where an owner stood first is forgotten", testForgetTargetFirsts},
 		{"owners are remembered, and where they first stood", testTargetOwners},
 		{"an owner whose documents name others is an owner", testStrayOwner},
 		{"old target documents are thinned", testTargetThin},
@@ -198,6 +200,9 @@ func testNextFails(t *testing.T, l *Ledger, _ *clock) {
 		t.Errorf("finish: got %v", err)
 	}
 	must(t, l.Finish(t.Context(), s.ID, End{State: Accepted}, nil))
+	if gone, err := l.HasGone(t.Context(), key()); err != nil || !gone {
+		t.Errorf("it has gone: %t, %v", gone, err)
+	}
 	if got, want := holds(t, l, key()), []string{"/OuA DeA.=1"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
@@ -225,6 +230,11 @@ func testItsType(t *testing.T, l *Ledger, _ *clock) {
 	for period, want := range map[string]string{"202609": "202511", "2026Q1": "2025Q4", "2026": "2025", "2025Q4": ""} {
 		if got, err := l.AcceptedBefore(t.Context(), of(period)); err != nil || got != want {
 			t.Errorf("accepted before %s: got %q, %v; want %q", period, got, err, want)
+		}
+	}
+	for _, period := range []string{"202609", "202610"} { // what was there already has not gone
+		if gone, err := l.HasGone(t.Context(), of(period)); err != nil || gone {
+			t.Errorf("%s has gone: %t, %v", period, gone, err)
 		}
 	}
 }
