@@ -125,6 +125,17 @@ func (c coverageCommand) tell(a *app, found covered) {
 		t.AppendRow(table.Row{u.OrgUnit, u.Expected, u.Seen, share, u.Others, stale, u.Oldest, mark})
 	}
 	t.Render()
+	if found.Stale == nil && len(found.OrgUnits) > 0 {
+		fmt.Fprintln(a.stdout, "  How old the documents are is not known: their ids were read, and not what stands in them.")
+	}
+	if found.Expected == 0 {
+		fmt.Fprintln(a.stdout, "  Nobody is expected: expected_contact_types says who is; without it those of whom there is a document of this period or of the three months before.")
+	}
+	for _, id := range c.OrgUnit {
+		if !slices.ContainsFunc(found.OrgUnits, func(u ledger.OrgUnitCoverage) bool { return u.OrgUnit == id }) {
+			fmt.Fprintf(a.stdout, "  Org unit %s is on no place of the CHT, or a rule leaves it out: check the id, it is the one in DHIS2, after renaming.\n", id)
+		}
+	}
 	for _, m := range found.Missing {
 		fmt.Fprintf(a.stdout, "  target %s is missing on the phones of %d\n", m.Target, m.Workers)
 	}
@@ -133,14 +144,27 @@ func (c coverageCommand) tell(a *app, found covered) {
 	}
 }
 
-// tellWorkers prints who has not synced. It is the only place that prints names.
+// tellWorkers prints who has not synced. Names are printed here and nowhere else.
 func (a *app) tellWorkers(w *orchestration.Workers) {
-	fmt.Fprintf(a.stdout, "\n  Not synced (%d):\n", len(w.Missing))
+	if len(w.Missing) == 0 {
+		fmt.Fprint(a.stdout, "\n  Not synced: none of those who are expected.\n")
+	} else {
+		a.tellMissing(w.Missing)
+	}
+	a.tellFaulty(w)
+}
+
+func (a *app) tellMissing(workers []orchestration.Worker) {
+	fmt.Fprintf(a.stdout, "\n  Not synced (%d):\n", len(workers))
 	missing := a.table("org unit", "name", "type", "contact", "months")
-	for _, one := range w.Missing {
+	for _, one := range workers {
 		missing.AppendRow(table.Row{strings.Join(one.OrgUnits, ", "), one.Name, one.Type, one.Contact, strings.Join(one.Months, ", ")})
 	}
 	missing.Render()
+}
+
+// tellFaulty prints documents that cannot be used, and workers with several users.
+func (a *app) tellFaulty(w *orchestration.Workers) {
 	if len(w.Malformed) > 0 {
 		fmt.Fprintf(a.stdout, "\n  Documents that cannot be used; a single one makes the CHT's own export of its month fail (%d):\n", len(w.Malformed))
 		malformed := a.table("document", "why")
@@ -165,12 +189,24 @@ func coverageLine(c *ledger.CoverageTotals) string {
 	if c.Others > 0 {
 		line += fmt.Sprintf(", and %d others", c.Others)
 	}
-	line += fmt.Sprintf("; %d org units below %d %%", c.OrgUnitsBelow, c.Threshold)
+	line += fmt.Sprintf("; %s below %d %%", several(c.OrgUnitsBelow, "org unit"), c.Threshold)
 	if c.Stale != nil && *c.Stale > 0 {
-		line += fmt.Sprintf("; %d documents are from before the last week of the period, the oldest from %s", *c.Stale, c.Oldest)
+		are := "are"
+		if *c.Stale == 1 {
+			are = "is"
+		}
+		line += fmt.Sprintf("; %s %s from before the last week of the period, the oldest from %s", several(*c.Stale, "document"), are, c.Oldest)
 	}
 	if len(c.Missing) > 0 {
-		line += fmt.Sprintf("; %d targets are missing on some phones, %s on %d", len(c.Missing), c.Missing[0].Target, c.Missing[0].Workers)
+		line += fmt.Sprintf("; %s missing on phones, %s on %d", several(len(c.Missing), "target"), c.Missing[0].Target, c.Missing[0].Workers)
 	}
 	return line + "."
+}
+
+// several tells a number of things.
+func several(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }

@@ -31,7 +31,7 @@ type mappingInitCommand struct {
 	DataSet string   `help:"The data set's id, as the CHT calls it. It need not be configured." required:"" placeholder:"ID"`
 	CHT     []string `name:"cht" help:"Its source; may be repeated. Needed where the configuration has several, and none for the data set." placeholder:"NAME"`
 	DHIS2   string   `name:"dhis2" help:"Its destination. Needed where the configuration has several, and none for the data set." placeholder:"NAME"`
-	Out     string   `help:"Write the entry and the file of targets into this folder, which overwrites none. Without it both are printed." placeholder:"DIR"`
+	Out     string   `help:"Write the entry and the file of targets into this folder, which must be there; a file that is there is not overwritten. Without it both are printed." placeholder:"DIR"`
 }
 
 // Run drafts the entry of a data set, whether it is configured or not.
@@ -225,7 +225,7 @@ func (c mappingInitCommand) write(a *app, draft form.Draft) error {
 			return &orchestration.UsageError{What: path + " is there already", Remedy: "give another folder with --out, or take the file away"}
 		}
 		if err != nil {
-			return &orchestration.UsageError{What: fmt.Sprintf("write the draft: %v", err), Remedy: "give a folder that can be written with --out"}
+			return &orchestration.UsageError{What: fmt.Sprintf("write the draft: %v", err), Remedy: "give a folder that can be written with --out; one that is not there has to be made first"}
 		}
 		_, err = file.WriteString(one.content)
 		if err := errors.Join(err, file.Close()); err != nil {

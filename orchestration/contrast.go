@@ -95,6 +95,9 @@ func (s *Submitter) Contrast(ctx context.Context, r Request, yield func(SourcePa
 	if b.fault != nil {
 		return c, b.fault
 	}
+	if errors.As(err, new(*UsageError)) {
+		return c, err
+	}
 	if err != nil {
 		f := failureOf(err)
 		c.Reason, c.Error, c.Remedy = f.reason, f.text, f.remedy
@@ -135,12 +138,7 @@ func (b *bothSources) read(ctx context.Context) error {
 		return err
 	}
 	s.keepCalendar(ctx, b.from, settings)
-	if b.request.Period == LatestClosed {
-		b.period, err = latestClosed(&b.set, settings, s.now(), b.from.zone())
-	} else {
-		b.period, err = dhis2.ParsePeriod(b.request.Period)
-	}
-	if err != nil {
+	if b.period, err = s.ofItsType(b.Plan, settings); err != nil {
 		return err
 	}
 	b.contrast.Period = b.period.String()

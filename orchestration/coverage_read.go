@@ -269,11 +269,7 @@ func (s *Submitter) findPeriod(ctx context.Context, p *Plan) (settings *cht.Sett
 	if settings, err = p.from.Client.Settings(ctx); err != nil {
 		return nil, err
 	}
-	if p.request.Period == LatestClosed {
-		p.period, err = latestClosed(&p.set, settings, s.now(), p.from.zone())
-	} else {
-		p.period, err = dhis2.ParsePeriod(p.request.Period)
-	}
+	p.period, err = s.ofItsType(p, settings)
 	return settings, err
 }
 

@@ -324,6 +324,9 @@ func TestExaminationFindsWhatIsWrong(t *testing.T) {
 		}}, Amber, "org units", "9 of 10 org units of CHT county", ""},
 		{"rules with a slip of the pen", ailment{set: func(s *DataSet) { s.Rules.ExcludeOrgUnits = []string{"OuMisspel01"} }}, Amber, "rules", "on no place of its CHT: OuMisspel01", us},
 		{"elements with a slip of the pen", ailment{set: func(s *DataSet) { s.Rules.RenameDataElements = map[string]string{"DeMisspel01": "DeOther0001"} }}, Amber, "rules", "no target of its CHT has: DeMisspel01", us},
+		{"a target with a slip of the pen", ailment{set: func(s *DataSet) {
+			s.FromTargets, s.Targets.Items = true, []target.Item{{Target: "birth", DataElement: "DeBirths001"}}
+		}}, Amber, "rules", "targets in targets_file that its CHT does not have: birth", us},
 		{"contact types with a slip of the pen", ailment{set: func(s *DataSet) { s.FromTargets, s.Targets.ExcludeTypes = true, []string{"chw", "supervisr"} }}, Amber, "rules", "contact types that its CHT does not have: supervisr", us},
 		{"rows of targets that lead elsewhere", ailment{set: func(s *DataSet) {
 			s.FromTargets = true

@@ -279,7 +279,7 @@ func meaning(check string) (area, why string) {
 	case "month start":
 		return "calendar", "DHIS2 shows the figures as those of a calendar month"
 	case "settings", "":
-		return "data sets", "both sides have to know the data set under one id"
+		return "data sets", "both sides have to know the data set under one id and with one type of period"
 	case "categories":
 		return "data sets", "a value without the right attribute option combo is refused, or shown in no form"
 	case "periods":

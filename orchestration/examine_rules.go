@@ -11,7 +11,7 @@ import (
 // rules finds ids in the configuration of a data set that neither side knows, as after a slip of the pen: such a rule does
 // nothing, and nobody is told.
 func (r *examining) rules(p sheet, set DataSet, units *dhis2.OrgUnits) {
-	places, elements, combos, types := map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
+	places, elements, combos, types, targets := map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}
 	for _, name := range set.CHT {
 		facts := r.sources[name]
 		if facts.settings == nil || facts.orgUnits == nil {
@@ -23,7 +23,11 @@ func (r *examining) rules(p sheet, set DataSet, units *dhis2.OrgUnits) {
 		for _, kind := range facts.settings.ContactTypes {
 			types[kind.ID] = true
 		}
+		for _, target := range facts.settings.Undirected {
+			targets[target.ID] = true
+		}
 		for _, target := range facts.settings.Targets {
+			targets[target.ID] = true
 			elements[target.DataElement] = true
 			combos[target.CategoryOptionCombo], combos[target.AttributeOptionCombo] = true, true
 		}
@@ -48,6 +52,10 @@ func (r *examining) rules(p sheet, set DataSet, units *dhis2.OrgUnits) {
 		kinds = append(slices.Clone(set.Targets.ExcludeTypes), set.Targets.Level)
 		types[""] = true
 	}
+	var counted []string
+	for _, item := range set.Targets.Items {
+		counted = append(counted, item.Target)
+	}
 	rules := set.Rules
 	for _, named := range []struct {
 		what  string
@@ -57,6 +65,7 @@ func (r *examining) rules(p sheet, set DataSet, units *dhis2.OrgUnits) {
 		{"org units that are on no place of its CHT", slices.Concat(rules.IncludeOrgUnits, rules.ExcludeOrgUnits, slices.Collect(maps.Keys(rules.RenameOrgUnits))), places},
 		{"data elements that no target of its CHT has", slices.Concat(rules.IncludeDataElements, rules.ExcludeDataElements, slices.Collect(maps.Keys(rules.RenameDataElements))), elements},
 		{"combos that no target of its CHT has", slices.Collect(maps.Keys(rules.RenameCombos)), combos},
+		{"targets in targets_file that its CHT does not have", counted, targets},
 		{"contact types that its CHT does not have", kinds, types},
 		{"org units in live_from below which the data set is assigned to none", live, above},
 	} {

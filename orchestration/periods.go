@@ -2,6 +2,7 @@ package orchestration
 
 import (
 	"cmp"
+	"fmt"
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/cht"
@@ -58,6 +59,21 @@ func (d *DataSet) checkPeriodType(found dhis2.DataSet) error {
 			"data set %s is %s in DHIS2, and first_period of the configuration makes it %s", found.ID, found.PeriodType, d.periodType())
 	}
 	return nil
+}
+
+// ofItsType finds the period of a plan, which must be of the type that the configuration gives its data set.
+func (s *Submitter) ofItsType(p *Plan, settings *cht.Settings) (dhis2.Period, error) {
+	if p.request.Period == LatestClosed {
+		return latestClosed(&p.set, settings, s.now(), p.from.zone())
+	}
+	period, err := dhis2.ParsePeriod(p.request.Period)
+	if err == nil && period.Type() != p.set.periodType() {
+		return period, &UsageError{
+			What:   fmt.Sprintf("period %s is %s, and first_period makes data set %s %s", period, period.Type(), p.set.ID, p.set.periodType()),
+			Remedy: "give " + aPeriod(p.set.periodType()),
+		}
+	}
+	return period, err
 }
 
 // spanOf is what people call a period of a type.

@@ -59,6 +59,8 @@ type Plan struct {
 	// calendar are the settings of the CHT, and sum is what the target documents come to, where those are the source.
 	calendar *cht.Settings
 	sum      *target.Sum
+	// strangers are the targets of targets_file that the CHT's settings do not have.
+	strangers map[string]bool
 }
 
 // Close removes the plan's temporary files.
@@ -356,6 +358,8 @@ type gathering struct {
 	extras   map[string]int
 	uses     mapping.Uses
 	cell     mapping.Cell // the one under way
+	// stranger is a target that belongs to the value under way, and that nobody knows.
+	stranger string
 	// found is what the source itself gives to think about.
 	found []issue.Issue
 	// wanted are the org units asked for: whether they have not come yet. Nil asks for all.
@@ -417,6 +421,9 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping) error {
 	c := &g.cell
 	fate := rules.Take(v, c)
 	c.Month = g.month
+	if g.stranger != "" && fate == mapping.Taken && c.Fault == "" {
+		c.Fault, c.Found = mapping.TargetUnknown, g.stranger
+	}
 	g.note(fate)
 	if g.wanted != nil {
 		if _, asked := g.wanted[c.OrgUnit]; !asked {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cht-dhis2/mediator/internal/cht"
@@ -47,6 +48,21 @@ func itemsOf(set *DataSet, settings *cht.Settings) []target.Item {
 	return items
 }
 
+// strangersOf finds the targets of targets_file that the CHT's settings do not have. Of several sources one may have what another has not.
+func strangersOf(set *DataSet, settings *cht.Settings) map[string]bool {
+	if len(set.CHT) > 1 {
+		return nil
+	}
+	strangers := map[string]bool{}
+	for _, item := range set.Targets.Items {
+		strangers[item.Target] = true
+	}
+	for _, t := range slices.Concat(settings.Targets, settings.Undirected) {
+		delete(strangers, t.ID)
+	}
+	return strangers
+}
+
 // plainCombos writes the default combo of items in one way, by leaving it out: what one target says with it and another without is one
 // cell, and adds up.
 func plainCombos(items []target.Item, defaultCombo string) []target.Item {
@@ -77,6 +93,7 @@ func (p *Plan) bySource(settings *cht.Settings, defaultCombo string) *cht.Settin
 			}
 		}
 	}
+	p.strangers = strangersOf(&p.set, settings)
 	p.set.Targets.Items = plainCombos(itemsOf(&p.set, settings), defaultCombo)
 	for _, item := range p.set.Targets.Items {
 		if item.Measure == target.Percent {
@@ -130,6 +147,9 @@ func (s *Submitter) readTargets(ctx context.Context, p *Plan, rules *mapping.Map
 	}
 	defer done()
 	r := &targetReading{Plan: p, submitter: s, store: store}
+	if err := r.checkTypes(); err != nil {
+		return err
+	}
 	if err := r.begin(ctx); err != nil {
 		return err
 	}
@@ -162,6 +182,27 @@ func (s *Submitter) readTargets(ctx context.Context, p *Plan, rules *mapping.Map
 		}
 	}
 	return r.give(p.sum, rules, g)
+}
+
+// checkTypes looks whether the CHT has the contact type for which documents count. Older settings do not tell any.
+func (r *targetReading) checkTypes() error {
+	level := r.set.Targets.Level
+	known := r.contactTypes()
+	if level == "" || len(known) == 0 || slices.Contains(known, level) {
+		return nil
+	}
+	return &cht.Error{
+		Doing: "find the places at which documents count", Kind: cht.Refused, What: "the CHT has no contact type " + level,
+		Remedy: "correct attribution of the data set; the CHT's settings have " + strings.Join(known, ", "),
+	}
+}
+
+func (r *targetReading) contactTypes() []string {
+	var known []string
+	for _, t := range r.calendar.ContactTypes {
+		known = append(known, t.ID)
+	}
+	return known
 }
 
 // targetStore is the ledger, or one for this once where there is none.
@@ -566,10 +607,13 @@ func (r *targetReading) add(ctx context.Context) (*target.Sum, error) {
 // give takes the sums in as if they had been exported.
 func (r *targetReading) give(sum *target.Sum, rules *mapping.Mapping, g *gathering) error {
 	values := 0
+	partly := r.partly(sum)
 	err := sum.Values(func(v *cht.Value) error {
 		values++
+		g.stranger = partly[[3]string{v.DataElement.Text, v.CategoryOptionCombo.Text, v.AttributeOptionCombo.Text}]
 		return g.take(v, rules)
 	})
+	g.stranger = ""
 	if err != nil {
 		return err
 	}
@@ -591,6 +635,22 @@ func (r *targetReading) give(sum *target.Sum, rules *mapping.Mapping, g *gatheri
 		return r.nothing(&found)
 	}
 	return nil
+}
+
+// partly finds the cells to which a target belongs that neither the CHT's settings nor any document has, as after a slip of the pen in
+// targets_file: what the other targets of the cell add up to is not what the cell is for. A target that was taken out of the settings
+// is still in the documents of before.
+func (r *targetReading) partly(sum *target.Sum) map[[3]string]string {
+	if len(r.strangers) == 0 {
+		return nil
+	}
+	cells, found := map[[3]string]string{}, sum.Findings()
+	for i, item := range r.set.Targets.Items {
+		if r.strangers[item.Target] && found.Missing[i] == found.OwnerMonths {
+			cells[[3]string{item.DataElement, item.CategoryOptionCombo, item.AttributeOptionCombo}] = item.Target
+		}
+	}
+	return cells
 }
 
 // idField is an id as it stands in an export.

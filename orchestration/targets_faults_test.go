@@ -1,6 +1,8 @@
 package orchestration
 
 import (
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -63,5 +65,79 @@ func TestADenominatorIsToldOfWhateverItsSource(t *testing.T) {
 				t.Errorf("got %q, want %s", got, test.holds)
 			}
 		})
+	}
+}
+
+// TestASumWithATargetThatNobodyKnowsStaysBehind has a slip of the pen in targets_file: the other target of the cell is not the whole.
+func TestASumWithATargetThatNobodyKnowsStaysBehind(t *testing.T) {
+	retire := func(d *sandbox.CHTDocuments) { // it is in the documents still
+		items := &d.Settings.Tasks.Targets.Items
+		*items = slices.DeleteFunc(*items, func(i sandbox.CHTTarget) bool { return i.ID == "births-this-month" })
+	}
+	for _, test := range []struct {
+		name, target string
+		sources      []string
+		change       func(*sandbox.CHTDocuments)
+		held         bool
+	}{
+		{name: "known", target: "births-this-month"},
+		{name: "a slip of the pen", target: "births-thismonth", held: true},
+		{name: "taken out of the settings since", target: "births-this-month", change: retire},
+		{name: "of another source", target: "births-thismonth", sources: []string{"county", "other"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var changes []func(*sandbox.CHTDocuments)
+			if test.change != nil {
+				changes = append(changes, test.change)
+			}
+			b := newRecordedBench(t, changes...)
+			b.DataSets[0].Targets.Items = []target.Item{
+				{Target: test.target, DataElement: "DeBirths001"}, {Target: "facility-deliveries", DataElement: "DeBirths001"},
+				{Target: "facility-deliveries", DataElement: "DeFacDeliv1"},
+			}
+			if test.sources != nil {
+				b.DataSets[0].CHT = test.sources
+			}
+			r := b.july(t, "DsMchMonth1")
+			if got := strings.Contains(foundCodes(r), "target_unknown"); got != test.held || (r.Reason == LeftBehind) != test.held {
+				t.Errorf("held: got %t, want %t: %s, %s", got, test.held, foundCodes(r), r.Reason)
+			}
+			if got := b.holds("DeBirths001"); (got == "") != test.held {
+				t.Errorf("DHIS2 holds %q", got)
+			}
+			if got := b.holds("DeFacDeliv1"); got == "" {
+				t.Error("what has nothing to do with it does not arrive")
+			}
+		})
+	}
+}
+
+// TestATypeThatTheCHTDoesNotHaveIsTold has a slip of the pen in the two settings that name contact types.
+func TestATypeThatTheCHTDoesNotHaveIsTold(t *testing.T) {
+	b := newRecordedBench(t)
+	b.DataSets[0].Targets.ExcludeTypes = []string{"supervisr"}
+	r := b.july(t, "DsMchMonth1")
+	if got := foundCodes(r); !strings.Contains(got, "contact_type_unknown:1") || r.Reason != "" {
+		t.Errorf("exclude_contact_types: got %s, %s: %s", got, r.Reason, r.Error)
+	}
+	b.DataSets[1].Targets.Level = "health_centr"
+	r = b.july(t, "DsMalariaM1")
+	if r.Reason != Configuration || !strings.Contains(r.Error, "no contact type health_centr") || !strings.Contains(r.Remedy, "health_facility") {
+		t.Errorf("attribution: got %s: %s: %s", r.Reason, r.Error, r.Remedy)
+	}
+}
+
+// TestAPeriodOfAnotherTypeIsNoQuestion asks for a quarter of a monthly data set.
+func TestAPeriodOfAnotherTypeIsNoQuestion(t *testing.T) {
+	b := newRecordedBench(t)
+	request := Request{DataSet: "DsMchMonth1", Period: "2026Q2", CHT: "county"}
+	_, coverage := b.ReadCoverage(t.Context(), request)
+	_, workers := b.Workers(t.Context(), request)
+	_, contrast := b.Contrast(t.Context(), request, nil)
+	for name, err := range map[string]error{"coverage": coverage, "workers": workers, "contrast": contrast} {
+		var usage *UsageError
+		if !errors.As(err, &usage) || !strings.Contains(usage.What, "2026Q2 is Quarterly") || !strings.Contains(usage.Remedy, "a month") {
+			t.Errorf("%s: got %v", name, err)
+		}
 	}
 }

@@ -25,8 +25,12 @@ func (c *Cell) Issue() issue.Issue {
 		where += fmt.Sprintf(" %s %.60s", verb, c.Found)
 	}
 	index := &c.Index
-	if c.Fault == MonthMissing {
+	switch c.Fault {
+	case MonthMissing:
 		where, index = "the export of "+c.Month+" does not have it", nil
+	case TargetUnknown:
+		where, index = c.Found, nil
+	default:
 	}
 	return issue.Issue{
 		Code: string(c.Fault), Severity: issue.Cell, Count: 1,
@@ -77,6 +81,9 @@ func (f Fault) Words() (text, remedy string) {
 		return "the data set has categories of its own in DHIS2, and the value has none of their attribute option combos", "set attribute_option_combo of the data set, or dhis.attributeOptionCombo of the CHT's target, to one of the data set's category combo"
 	case MonthMissing:
 		return "the months of the period do not all have this cell, and their sum would pass for the whole", "places or targets of the CHT were changed while the months were read: submit the period again"
+	case TargetUnknown:
+		return "targets_file leads a target to this cell that neither the CHT's settings nor any target document has, and the sum of the others would pass for the whole",
+			"correct the name in targets_file, or take the row out (mediator mapping check names the nearest)"
 	case PartMissing:
 		return "the value is one part of a sum of which another part stays behind", "correct the other part, named in its own issue"
 	default:

@@ -185,6 +185,8 @@ const (
 	PartMissing   Fault = "part_of_sum_missing"
 	PercentsMeet  Fault = "percentages_meet"
 	MonthMissing  Fault = "month_of_period_missing"
+	// TargetUnknown is a sum of which one target is known to nobody, so that the others would pass for the whole.
+	TargetUnknown Fault = "target_unknown"
 	// UnknownCode and AmbiguousCode are names that nothing goes by in DHIS2, or more than one thing.
 	UnknownCode   Fault = "unknown_code"
 	AmbiguousCode Fault = "ambiguous_code"
