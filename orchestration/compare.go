@@ -149,6 +149,8 @@ type comparison struct {
 	// noZeros are the data elements of which the server keeps no zero.
 	noZeros    map[string]bool
 	dhis2, cht string
+	// isPercent says of a data element that its values are percentages; nil is that none is.
+	isPercent func(dataElement string) bool
 	// elements are the data elements that the CHT gives, by columnOf, where somebody wants to know.
 	elements map[string]bool
 }
@@ -333,6 +335,9 @@ func (c *comparison) vanished(d *difference, u unit, s cells) {
 			d.removed++
 			d.removedSum += s.base.number()
 		}
+		d.changes++
+		d.remove(u, s, there)
+	case c.policy.Vanished == ZeroVanished && c.isPercent != nil && c.isPercent(s.base.dataElement): // without a denominator it is not 0 %
 		d.changes++
 		d.remove(u, s, there)
 	case c.policy.Vanished == ZeroVanished && s.base.isZero():

@@ -199,6 +199,7 @@ func (s *Submitter) prepare(ctx context.Context, p *Plan) error {
 	live := m.live(p)
 	exported := p.bySource(settings, set.DefaultCombo)
 	rules := mapping.New(p.set.Rules, exported, *set)
+	c.isPercent = rules.IsPercent
 	var gathered *gathering
 	err = p.patience.with(ctx, "the CHT", func() (err error) {
 		gathered, err = s.fetch(ctx, p, rules, live)

@@ -241,6 +241,9 @@ func (r *targetReading) begin(ctx context.Context) (err error) {
 		return err
 	}
 	r.key = key.Hasher()
+	if err := r.store.TargetServer(ctx, r.from.Name, r.key.Of(r.from.Client.Server())); err != nil {
+		return err
+	}
 	names, err := r.store.TargetNames(ctx, r.from.Name)
 	if err != nil {
 		return err
@@ -553,9 +556,11 @@ func (r *targetReading) add(ctx context.Context) (*target.Sum, error) {
 		return nil, err
 	}
 	here, there := target.NewHierarchy(), target.NewHierarchy()
+	places := map[target.ID]bool{}
 	for _, place := range r.places {
 		here.AddPlace(place)
 		there.AddPlace(place)
+		places[place.ID] = true
 	}
 	r.places = nil
 	sum := target.NewSum(here, r.set.Targets, r.set.ID, names)
@@ -570,10 +575,14 @@ func (r *targetReading) add(ctx context.Context) (*target.Sum, error) {
 		if err := r.store.TargetMonthRead(ctx, at); err != nil {
 			return nil, err
 		}
+		var nowhere []target.ID
 		err := r.store.TargetOwners(ctx, at, func(o ledger.TargetOwner) error {
 			now, other := o.Owner, o.Owner
 			if o.First != nil {
 				other = *o.First
+				if slices.Equal(other.Parents, now.Parents) && !places[o.ID] && !slices.ContainsFunc(now.Parents, func(id target.ID) bool { return places[id] }) {
+					nowhere = append(nowhere, o.ID)
+				}
 			}
 			if r.set.AsFirst {
 				now, other = other, now
@@ -585,6 +594,9 @@ func (r *targetReading) add(ctx context.Context) (*target.Sum, error) {
 			}
 			return nil
 		})
+		if err == nil { // what counted nowhere has not counted yet: the worker may be put where it belongs
+			err = r.store.ForgetTargetFirsts(ctx, at, nowhere)
+		}
 		if err == nil {
 			err = r.store.TargetDocuments(ctx, at, func(owner target.ID, documents []target.Document) error {
 				sum.Add(owner, documents)

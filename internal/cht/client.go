@@ -46,6 +46,9 @@ func New(base *url.URL, caller Caller) *Client {
 	return &Client{base: base, caller: caller, exports: make(chan struct{}, 1), page: pageRows, breaks: maxBreaks}
 }
 
+// Server is the address of the server, without a password in it.
+func (c *Client) Server() string { return c.base.Redacted() }
+
 // Info says what server answers.
 type Info struct {
 	// Version is such as "5.2.0".

@@ -79,6 +79,8 @@ func suite(t *testing.T, opened func(*testing.T, *clock) *Ledger) {
 		{"counts of targets come back as they went in", testTargetCounts},
 		{"targets have numbers", testTargetNames},
 		{"there is one key", testTargetKey},
+		{"another server", testTargetServer},
+		{"where an owner stood first is forgotten", testForgetTargetFirsts},
 		{"owners are remembered, and where they first stood", testTargetOwners},
 		{"an owner whose documents name others is an owner", testStrayOwner},
 		{"old target documents are thinned", testTargetThin},

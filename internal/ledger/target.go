@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -48,6 +49,31 @@ func (l *Ledger) TargetKey(ctx context.Context) (target.Key, error) {
 		return tx.QueryRowContext(ctx, `SELECT body FROM setting WHERE name = $1`, targetKey).Scan(&key) // of two processes one was first
 	})
 	return key, err
+}
+
+// TargetServer notes which server a CHT is. Where it was another one, its months are read in full and its owners looked at again,
+// however lately that was done: the one may be a copy of the other in which somebody has moved.
+func (l *Ledger) TargetServer(ctx context.Context, cht string, server target.ID) error {
+	name := "target_server " + cht
+	was, _, err := l.Setting(ctx, name)
+	if err != nil || bytes.Equal(was, server[:]) {
+		return err
+	}
+	return l.write(ctx, "note the server of CHT "+cht, func(tx *sql.Tx) error {
+		for _, query := range []string{
+			`UPDATE target_month SET full_at = 1 WHERE cht = $1 AND full_at > 0`, `DELETE FROM heard_month WHERE cht = $1`,
+		} {
+			if _, err := tx.ExecContext(ctx, query, cht); err != nil {
+				return err
+			}
+		}
+		if err := uncheckOwners(ctx, tx, cht); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO setting (name, saved_at, body) VALUES ($1, $2, $3)
+			ON CONFLICT (name) DO UPDATE SET saved_at = excluded.saved_at, body = excluded.body`, name, l.now(), server[:])
+		return err
+	})
 }
 
 // TargetNames gives the ids of the targets of a CHT by their numbers.

@@ -271,6 +271,73 @@ func noteFirst(ctx context.Context, owners, firsts blocks, slot int, seen []targ
 	return firsts.put(ctx, slot, list)
 }
 
+// uncheckOwners lets the owners of a CHT be looked at again.
+func uncheckOwners(ctx context.Context, tx *sql.Tx, cht string) error {
+	var taken []int
+	rows, err := tx.QueryContext(ctx, `SELECT slot FROM target_owner WHERE cht = $1`, cht)
+	err = each(rows, err, func() error {
+		taken = append(taken, 0)
+		return rows.Scan(&taken[len(taken)-1])
+	})
+	into := ownerBlocks(tx, cht)
+	for _, slot := range taken {
+		var block []byte
+		var list [][]byte
+		if err == nil {
+			block, err = into.at(ctx, slot)
+		}
+		if err == nil {
+			err = records(block, leastOfOwner, func(record []byte) error {
+				binary.BigEndian.PutUint64(record[checkedAt:], 0)
+				list = append(list, record)
+				return nil
+			})
+		}
+		if err == nil {
+			err = into.put(ctx, slot, list)
+		}
+	}
+	return err
+}
+
+// ForgetTargetFirsts forgets where owners stood when their documents of a month first counted, so that it is noted anew.
+func (l *Ledger) ForgetTargetFirsts(ctx context.Context, m TargetMonth, owners []target.ID) error {
+	bySlots := map[int]map[target.ID]bool{}
+	for _, id := range owners {
+		slot := slotOf(id[:])
+		if bySlots[slot] == nil {
+			bySlots[slot] = map[target.ID]bool{}
+		}
+		bySlots[slot][id] = true
+	}
+	if len(owners) == 0 {
+		return nil
+	}
+	return l.write(ctx, "forget where owners first stood in "+m.name(), func(tx *sql.Tx) error {
+		month, _, err := targetMonth(ctx, tx, m)
+		from := firstBlocks(tx, month)
+		for slot, of := range bySlots {
+			var block []byte
+			var left [][]byte
+			if err == nil {
+				block, err = from.at(ctx, slot)
+			}
+			if err == nil {
+				err = records(block, leastOfFirst, func(record []byte) error {
+					if !of[ownerKey(record)] {
+						left = append(left, record)
+					}
+					return nil
+				})
+			}
+			if err == nil {
+				err = from.put(ctx, slot, left)
+			}
+		}
+		return err
+	})
+}
+
 // thinTargetOwners forgets owners that were not looked at since a time and of whose documents none is remembered.
 func (l *Ledger) thinTargetOwners(ctx context.Context, before int64) error {
 	return l.write(ctx, "remove owners of old target documents", func(tx *sql.Tx) error {

@@ -226,6 +226,60 @@ func testTargetKey(t *testing.T, l *Ledger, _ *clock) {
 	}
 }
 
+// testTargetServer lets a CHT's name lead to another server.
+func testTargetServer(t *testing.T, l *Ledger, c *clock) {
+	ctx := t.Context()
+	saveOwners(t, l, ownerAt(1, "1-a", 10), ownerAt(2, "1-b", 20))
+	save(t, l, july(), targetDocument(1, 1, "1-a", 10))
+	must(t, l.TargetMonthRead(ctx, july()))
+	must(t, l.SaveHeard(ctx, july(), []target.ID{idOf(1)}))
+	for _, step := range []struct {
+		server int
+		cht    string
+		isOld  bool
+	}{{1, "kisumu", true}, {1, "kisumu", false}, {2, "siaya", false}, {2, "kisumu", true}} {
+		must(t, l.TargetOwnersChecked(ctx, "kisumu", []target.ID{idOf(1), idOf(2)}))
+		must(t, l.TargetMonthReadInFull(ctx, july()))
+		must(t, l.SaveHeard(ctx, july(), []target.ID{idOf(1)}))
+		must(t, l.TargetServer(ctx, step.cht, idOf(step.server)))
+		_, full, err := l.TargetRevisions(ctx, july())
+		must(t, err)
+		heard, _, err := l.Heard(ctx, july())
+		must(t, err)
+		checked := 0
+		must(t, l.TargetOwners(ctx, july(), func(o TargetOwner) error {
+			if o.CheckedAt.Equal(c.at) {
+				checked++
+			}
+			return nil
+		}))
+		want := map[bool]int{false: 2}[step.isOld]
+		if full.Equal(c.at) == step.isOld || full.IsZero() || checked != want || (len(heard) == 0) != step.isOld {
+			t.Errorf("%+v: read in full %v, %d owners checked, %d heard", step, full, checked, len(heard))
+		}
+	}
+	if got, want := owners(t, l, july()), "1(chw)<10/(chw)<10 2(chw)<20"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func testForgetTargetFirsts(t *testing.T, l *Ledger, _ *clock) {
+	ctx := t.Context()
+	saveOwners(t, l, ownerAt(1, "1-a", 10), ownerAt(2, "1-b", 20))
+	save(t, l, july(), targetDocument(1, 1, "1-a", 10), targetDocument(2, 2, "1-b", 20))
+	must(t, l.TargetMonthRead(ctx, july()))
+	must(t, l.ForgetTargetFirsts(ctx, july(), []target.ID{idOf(1), idOf(9)}))
+	must(t, l.ForgetTargetFirsts(ctx, july(), nil))
+	if got, want := owners(t, l, july()), "1(chw)<10 2(chw)<20/(chw)<20"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	saveOwners(t, l, ownerAt(1, "2-a", 11))
+	must(t, l.TargetMonthRead(ctx, july()))
+	if got, want := owners(t, l, july()), "1(chw)<11/(chw)<11 2(chw)<20/(chw)<20"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // owners tells the owners of a CHT, as "owner(type)<parents" with where they first stood behind a "/".
 func owners(t *testing.T, l *Ledger, m TargetMonth) string {
 	t.Helper()

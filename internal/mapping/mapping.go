@@ -83,6 +83,7 @@ type Mapping struct {
 	partial              map[string]bool // the same, of which the export gives a part
 	orgUnits, elements   filter
 	sums, percents       map[string]bool
+	renamedPercents      map[string]bool // by their new ids
 	attributeOptionCombo string
 	// attributes are the combos of a data set with categories of its own, empty for any other.
 	attributes map[string]bool
@@ -111,6 +112,12 @@ func New(rules Rules, settings *cht.Settings, set dhis2.DataSet) *Mapping {
 		_ = called(m.names.DataElements, &id)
 		m.sums[id] = true
 	}
+	m.renamedPercents = map[string]bool{}
+	for _, id := range rules.Percents {
+		m.rename(&id, rules.RenameDataElements, RenameDataElements, new(touched))
+		_ = called(m.names.DataElements, &id)
+		m.renamedPercents[id] = true
+	}
 	m.attributeOptionCombo = m.combo(rules.AttributeOptionCombo)
 	for _, shared := range SharedElements(settings, dataSet) {
 		m.collapsed[shared.DataElement] = true
@@ -138,6 +145,9 @@ func (m *Mapping) NewOrgUnit(id string) (orgUnit string, ok bool) {
 	m.rename(&id, m.rules.RenameOrgUnits, RenameOrgUnits, &by)
 	return id, called(m.names.OrgUnits, &id) == "" && dhis2.IsUID(id)
 }
+
+// IsPercent says of the new id of a data element that its values are percentages.
+func (m *Mapping) IsPercent(dataElement string) bool { return m.renamedPercents[dataElement] }
 
 // Cell is one value of the export on its way, under its new ids. An empty combo is the default one.
 type Cell struct {
