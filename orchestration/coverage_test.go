@@ -514,6 +514,7 @@ func TestOfAQuarterTheMonthWithTheFewestCounts(t *testing.T) {
 			})
 		}
 	})
+	b.DataSets[0].FirstPeriod = periodOf(t, "2026Q1")
 	r := Request{DataSet: "DsMchMonth1", Period: "2026Q2", CHT: "county"}
 	found, err := b.ReadCoverage(t.Context(), r)
 	if err != nil {
