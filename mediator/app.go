@@ -369,7 +369,7 @@ type requestFlags struct {
 // selection are the options that say what is meant.
 type selection struct {
 	DataSet string   `help:"The data set's id. May be left out where one is configured." placeholder:"ID"`
-	Period  string   `help:"The period, such as 202610, or latest-closed; submit also takes a range, such as 202601..202606." default:"latest-closed"`
+	Period  string   `help:"The period, such as 202610, 2026Q3 or latest-closed; or a range, such as 202601..202606." default:"latest-closed"`
 	CHT     string   `name:"cht" help:"The source; all sources of the data set when left out." placeholder:"NAME"`
 	OrgUnit []string `help:"Only these org units, by their ids in DHIS2. May be repeated." placeholder:"ID"`
 }

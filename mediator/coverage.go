@@ -166,7 +166,7 @@ func (a *app) tellMissing(workers []orchestration.Worker) {
 // tellFaulty prints documents that cannot be used, and workers with several users.
 func (a *app) tellFaulty(w *orchestration.Workers) {
 	if len(w.Malformed) > 0 {
-		fmt.Fprintf(a.stdout, "\n  Documents that cannot be used; a single one makes the CHT's own export of its month fail (%d):\n", len(w.Malformed))
+		fmt.Fprintf(a.stdout, "\n  Documents that cannot be used; with them the CHT's own export of the month fails, or has sums that are no numbers (%d):\n", len(w.Malformed))
 		malformed := a.table("document", "why")
 		for _, one := range w.Malformed {
 			malformed.AppendRow(table.Row{one.Document, one.Why})

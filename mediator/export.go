@@ -27,6 +27,9 @@ func (c exportCommand) Run(a *app) error {
 	if err != nil {
 		return err
 	}
+	if len(requests) > 1 && requests[0].Period != requests[1].Period {
+		return &orchestration.UsageError{What: "a range has several periods, and a file holds one", Remedy: "name one with --period"}
+	}
 	if len(requests) > 1 {
 		return &orchestration.UsageError{What: "the data set has several sources, and a file holds one", Remedy: "choose one with --cht"}
 	}

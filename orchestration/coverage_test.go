@@ -433,6 +433,7 @@ func TestWorkersAreNamedToWhoeverMayKnow(t *testing.T) {
 				d.Persons[i].Muted = "2026-06-01T00:00:00.000Z"
 			}
 		}
+		find(d, "ayana").Targets = []sandbox.CHTTargetCount{{ID: "births-this-month", Value: &sandbox.CHTTargetValue{Pass: 3, Total: "03"}}}
 		d.Targets = append(d.Targets,
 			sandbox.CHTTargetDocument{ID: "target~2026-06~chw-esther~org.couchdb.user:esther", Type: "target", Owner: "chw-esther", ReportingPeriod: "2026-06", Targets: []sandbox.CHTTargetCount{}},
 			sandbox.CHTTargetDocument{ID: "target~2026-07~chw-faraja~org.couchdb.user:old", Type: "target", Owner: "chw-faraja", ReportingPeriod: "2026-07"})
@@ -466,7 +467,11 @@ func TestWorkersAreNamedToWhoeverMayKnow(t *testing.T) {
 		if got, want := strings.Join(twice, ", "), "chw-asha asha+asha-tablet, chw-faraja faraja+old"; got != want {
 			t.Errorf("%s: with several users: got %s, want %s", test.name, got, want)
 		}
-		if len(w.Malformed) != 1 || w.Malformed[0].Document != "target~2026-07~chw-faraja~org.couchdb.user:old" || w.Malformed[0].Why == "" {
+		want := []MalformedDocument{
+			{"target~2026-07~chw-ayana~org.couchdb.user:ayana", "no whole number from 0 on of births-this-month"},
+			{"target~2026-07~chw-faraja~org.couchdb.user:old", "there is no list of targets"},
+		}
+		if len(w.Malformed) != len(want) || w.Malformed[0] != want[0] || w.Malformed[1].Document != want[1].Document || w.Malformed[1].Why == "" {
 			t.Errorf("%s: malformed: got %+v", test.name, w.Malformed)
 		}
 	}
@@ -509,6 +514,7 @@ func TestOfAQuarterTheMonthWithTheFewestCounts(t *testing.T) {
 			})
 		}
 	})
+	b.DataSets[0].FirstPeriod = periodOf(t, "2026Q1")
 	r := Request{DataSet: "DsMchMonth1", Period: "2026Q2", CHT: "county"}
 	found, err := b.ReadCoverage(t.Context(), r)
 	if err != nil {

@@ -297,10 +297,10 @@ func TestExaminationFindsWhatIsWrong(t *testing.T) {
 			again := s.Tasks.Targets.Items[0]
 			again.ID, again.DHIS = "again", json.RawMessage(strings.TrimSuffix(string(again.DHIS), "}")+`,"categoryOptionCombo":"CocElsewhe1"}`)
 			s.Tasks.Targets.Items = append(s.Tasks.Targets.Items, again)
-		})}, Amber, "shared elements", "under different combos", chtAdmin},
+		})}, Amber, "shared elements", "under different combos", "CHT admin, us"},
 		{"a target that the export leaves out", ailment{country: settings(func(s *sandbox.CHTSettings) {
 			s.Tasks.Targets.Items[0].DHIS = json.RawMessage("[" + string(s.Tasks.Targets.Items[0].DHIS) + "]")
-		})}, Amber, "targets", "leaves it out", chtAdmin},
+		})}, Amber, "targets", "leaves it out", "CHT admin, us"},
 		{"a data set without elements", ailment{country: settings(func(s *sandbox.CHTSettings) {
 			for i := range s.Tasks.Targets.Items {
 				s.Tasks.Targets.Items[i].DHIS = nil

@@ -201,8 +201,8 @@ func (r *examining) sourceSet(ctx context.Context, p sheet, s Source, set DataSe
 		if slices.Contains(set.Rules.ExcludeDataElements, shared.DataElement) {
 			continue
 		}
-		p.amber("shared elements", fmt.Sprintf("targets %v share data element %s under different combos; its values stay behind", shared.Targets, shared.DataElement),
-			shared.Remedy())
+		p.amber("shared elements", fmt.Sprintf("targets %s share data element %s under different combos; its values stay behind", strings.Join(shared.Targets, ", "), shared.DataElement),
+			shared.Remedy()).Who = chtAdmin + ", " + us
 	}
 	var denominators []string
 	for _, found := range mapping.Denominators(settings, set.Rules, set.ID) {
@@ -213,7 +213,7 @@ func (r *examining) sourceSet(ctx context.Context, p sheet, s Source, set DataSe
 			counted(len(denominators), "data element"), firstOf(denominators)))
 	}
 	for _, found := range mapping.NotExported(settings, set.ID) {
-		p.amber("targets", found.Text, found.Remedy)
+		p.amber("targets", found.Text, found.Remedy).Who = chtAdmin + ", " + us
 	}
 }
 

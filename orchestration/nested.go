@@ -44,6 +44,9 @@ func (n *nest) names() string {
 // findNests finds the org units of which something would be sent, and inside of which something else is. What an old reading of the
 // metadata finds is looked at again by a new one.
 func (w *settlement) findNests(ctx context.Context, g *gathering) error {
+	if err := w.tellNestsOfSources(ctx, g); err != nil {
+		return err
+	}
 	if by := w.set.Targets; w.set.FromTargets && (by.Lowest || by.Level != "") {
 		if w.meet = w.ofOnePlace(); len(w.meet) == 0 {
 			return nil
@@ -87,6 +90,66 @@ func (w *settlement) findNests(ctx context.Context, g *gathering) error {
 		}})
 	}
 	return nil
+}
+
+// tellNestsOfSources notes org units that are sent inside of ones of which another source has sent figures for the period, or above
+// such ones. That is right where no work is in both sources, which nobody but a person can say.
+func (w *settlement) tellNestsOfSources(ctx context.Context, g *gathering) error {
+	store := w.checking.submitter.Ledger
+	if store == nil {
+		return nil
+	}
+	theirs := map[string]string{}
+	for part, err := range store.AcceptedOfOthers(ctx, w.key()) {
+		if err != nil {
+			return err
+		}
+		figures, err := hasFigures(part)
+		if err != nil {
+			return err
+		}
+		if figures {
+			theirs[part.OrgUnit] = part.CHT
+		}
+	}
+	if len(theirs) == 0 {
+		return nil
+	}
+	found := map[string]string{} // of ours, the nearest of theirs
+	for id, sends := range g.figures {
+		if above := w.checking.above(id, func(id string) bool { return theirs[id] != "" }); sends && above != "" {
+			found[id] = above
+		}
+	}
+	for id := range theirs {
+		if above := w.checking.above(id, func(id string) bool { return g.figures[id] }); above != "" && (found[above] == "" || id < found[above]) {
+			found[above] = id
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	first := slices.Min(slices.Collect(maps.Keys(found)))
+	w.tally.addIssues([]issue.Issue{{
+		Code: "nested_org_units_of_two_sources", Severity: issue.Note, Count: len(found), OrgUnit: first,
+		Text: fmt.Sprintf("%s sent that lie above or inside of org units of which another CHT has sent figures for the same period, as %s does with %s of CHT %s: DHIS2 adds these up, so that work which both count is there twice",
+			are(len(found), "org unit"), first, found[first], theirs[found[first]]),
+		Remedy: "make sure that no worker is in both; else leave the org unit out of one source with exclude_org_units, in a data set of its own, or take dhis.orgUnit off its place there",
+	}})
+	return nil
+}
+
+// above gives the nearest org unit above one of the data set of which something is so, or "".
+func (k *checking) above(id string, is func(string) bool) string {
+	unit, _ := k.meta.orgUnits.Get(id)
+	path := unit.Path
+	for at := strings.LastIndexByte(path, '/'); at > 0; at = strings.LastIndexByte(path, '/') {
+		path = path[:at]
+		if above := path[strings.LastIndexByte(path, '/')+1:]; is(above) {
+			return above
+		}
+	}
+	return ""
 }
 
 // are counts things as the subject of a sentence.

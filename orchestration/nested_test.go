@@ -125,6 +125,35 @@ func TestWhatWasAcceptedOfAnOuterOrgUnitIsToldUntilItIsGone(t *testing.T) {
 	}
 }
 
+// TestAnOuterOrgUnitOfAnotherSourceIsTold notes it on both sides, whichever comes first.
+func TestAnOuterOrgUnitOfAnotherSourceIsTold(t *testing.T) {
+	for name, test := range map[string]struct{ first, second string }{
+		"the inner one comes second": {"d.x=10", "a.x=3"},
+		"the outer one comes second": {"a.x=3", "d.x=10"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newNested(t, "2.43.1")
+			l.Sources["city"] = Source{Name: "city", Client: l.Sources["county"].Client}
+			l.DataSets[0].CHT = append(l.DataSets[0].CHT, "city")
+			sends := func(source, values string) Report {
+				l.says(values)
+				r, err := l.Submit(t.Context(), Request{DataSet: l.set, Period: "202609", CHT: source})
+				if err != nil || r.State != ledger.Accepted {
+					t.Fatalf("%s %q %s, %v", r.State, r.Error, codes(r), err)
+				}
+				return r
+			}
+			if r := sends("county", test.first); codes(r) != "" {
+				t.Errorf("the first source: %s", codes(r))
+			}
+			r := sends("city", test.second)
+			if said := textOf(r, "nested_org_units_of_two_sources"); !strings.Contains(said, l.ids["a"]) || !strings.Contains(said, l.ids["d"]) || !strings.Contains(said, "CHT county") {
+				t.Errorf("%s: %q", codes(r), said)
+			}
+		})
+	}
+}
+
 func TestAChosenOuterOrgUnitIsNoExceptionForNesting(t *testing.T) {
 	l := newNested(t, "2.43.1")
 	l.says("d.x=10 a.x=3")
@@ -181,6 +210,22 @@ func TestAnOuterOrgUnitIsNotRegisteredAsComplete(t *testing.T) {
 				t.Errorf("complete: %q", got)
 			}
 		})
+	}
+}
+
+// TestARegistrationOfAnOuterOrgUnitIsUndone is a store of before this was looked at: the outer org unit went and was registered.
+func TestARegistrationOfAnOuterOrgUnitIsUndone(t *testing.T) {
+	l := newNested(t, "2.43.1")
+	l.DataSets[0].Completeness = Completeness{WhenAccepted: true, Undo: true}
+	l.DataSets[0].Nested = AllowNested
+	l.says("d.x=10 a.x=3")
+	l.submit(t, t.Context())
+	if got := l.complete(); got != "a d" {
+		t.Fatalf("complete: %q", got)
+	}
+	l.DataSets[0].Nested = ""
+	if r, _ := l.submit(t, t.Context()); r.Completeness == nil || r.Completeness.Undone != 1 || l.complete() != "-d a" {
+		t.Errorf("%s %+v, complete: %q", r.State, r.Completeness, l.complete())
 	}
 }
 

@@ -41,6 +41,28 @@ func periodBench(t *testing.T, kind dhis2.PeriodType, first string, months ...st
 	return b
 }
 
+// TestAMonthIsSilentOnlyWhereItIsSoForAll asks for one org unit after the other, of which all but one were silent in August.
+func TestAMonthIsSilentOnlyWhereItIsSoForAll(t *testing.T) {
+	b := periodBench(t, dhis2.Quarterly, "2026Q1", "2026-07", "2026-08", "2026-09")
+	owner := b.country.CHT.Targets[0].Owner
+	b.cht.Change(func(d *sandbox.CHTDocuments) {
+		d.Targets = slices.DeleteFunc(slices.Clone(d.Targets), func(doc sandbox.CHTTargetDocument) bool {
+			return doc.Owner != owner && doc.ReportingPeriod == "2026-08"
+		})
+	})
+	asked := map[string]bool{}
+	for _, v := range b.country.Right[b.set] {
+		if asked[v.OrgUnit] {
+			continue
+		}
+		asked[v.OrgUnit] = true
+		r, err := b.Submit(t.Context(), Request{DataSet: b.set, Period: "2026Q3", CHT: "county", OrgUnits: []string{v.OrgUnit}, DryRun: true})
+		if err != nil || strings.Contains(codes(r), "month_without_figures") {
+			t.Errorf("%s: %s, %v", v.OrgUnit, codes(r), err)
+		}
+	}
+}
+
 func (b *bench) asks(t *testing.T, period string) Report {
 	t.Helper()
 	report, err := b.Submit(t.Context(), Request{DataSet: b.set, Period: period, CHT: "county"})

@@ -455,10 +455,6 @@ func (g *gathering) take(v *cht.Value, rules *mapping.Mapping) error {
 	case mapping.Homeless:
 		g.homeless.Add(c.Issue())
 	default:
-		g.hasFigures = g.hasFigures || c.Value != 0
-		if n := len(g.silent); n > 0 && c.Value != 0 && g.silent[n-1] == g.month {
-			g.silent = g.silent[:n-1]
-		}
 		return g.spool.add(c)
 	}
 	return nil
@@ -474,6 +470,10 @@ func (g *gathering) note(fate mapping.Fate) {
 	case fate == mapping.Dropped && c.LeftOut():
 		g.leftOut[c.OrgUnit] = true
 	case fate == mapping.Taken && c.Value != 0 && !isOut(g.live, c.OrgUnit):
+		g.hasFigures = true
+		if n := len(g.silent); n > 0 && g.silent[n-1] == g.month {
+			g.silent = g.silent[:n-1]
+		}
 		sends := c.Fault == ""
 		if g.latest.orgUnit == c.OrgUnit && (g.latest.sends || !sends) { // cells of one org unit come together
 			return

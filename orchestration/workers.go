@@ -10,6 +10,7 @@ import (
 	"github.com/cht-dhis2/mediator/internal/cht"
 	"github.com/cht-dhis2/mediator/internal/dhis2"
 	"github.com/cht-dhis2/mediator/internal/mapping"
+	"github.com/cht-dhis2/mediator/internal/target"
 )
 
 // Workers tells by name whose work is not in a period, for a supervisor who goes and looks. All of it is personal: it is read from the
@@ -20,7 +21,8 @@ type Workers struct {
 	CHT     string `json:"cht"`
 	// Missing are the expected workers of whom there is no document, in all months or in some, by org unit and name.
 	Missing []Worker `json:"missing"`
-	// Malformed are documents that cannot be used. A single one makes the CHT's own export of its month fail.
+	// Malformed are documents that cannot be used, or of which a number cannot that is needed. The CHT's own export of their month
+	// fails, or has a sum that is no number.
 	Malformed []MalformedDocument `json:"malformed"`
 	// Duplicates are workers with documents of several users.
 	Duplicates []Worker `json:"duplicates"`
@@ -66,6 +68,7 @@ func (s *Submitter) Workers(ctx context.Context, r Request) (w Workers, err erro
 	if h.rules, err = s.mappingFor(ctx, p, settings); err != nil {
 		return w, err
 	}
+	h.items = itemsOf(&p.set, settings)
 	h.found.Period = h.period.String()
 	for _, step := range [...]func(context.Context) error{h.readPlaces, h.readDocuments, h.readExpected, h.readDuplicates} {
 		if err := step(ctx); err != nil {
@@ -86,6 +89,8 @@ type headcount struct {
 
 	period dhis2.Period
 	rules  *mapping.Mapping
+	// items are those of which numbers are needed.
+	items []target.Item
 	// places are the ids of the places that carry org units of the data set, with those under their new ids.
 	places map[string][]string
 	// seen are the owners of documents.
@@ -117,6 +122,8 @@ func (h *headcount) readDocuments(ctx context.Context) error {
 			if d.Malformed != "" { // who wrote it has synced all the same
 				h.found.Malformed = append(h.found.Malformed, MalformedDocument{strings.Clone(d.ID), d.Malformed})
 				id, _ = cht.OwnerOf(d.ID)
+			} else if why := h.unread(d); why != "" {
+				h.found.Malformed = append(h.found.Malformed, MalformedDocument{strings.Clone(d.ID), why})
 			}
 			owner, there := h.seen[id]
 			if !there {
@@ -134,6 +141,23 @@ func (h *headcount) readDocuments(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// unread names the targets of which a document has a number that is needed and cannot be read; empty where there is none.
+func (h *headcount) unread(d *cht.TargetDocument) string {
+	var names []string
+	for _, t := range d.Targets {
+		isUnread := func(i target.Item) bool {
+			return i.Target == t.ID && (i.Measure != target.Pass && t.Total < 0 || i.Measure != target.Total && t.Pass < 0)
+		}
+		if slices.ContainsFunc(h.items, isUnread) && !slices.Contains(names, t.ID) {
+			names = append(names, strings.Clone(t.ID))
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "no whole number from 0 on of " + strings.Join(names, ", ")
 }
 
 func cutLast(text, separator string) (before, after string, found bool) {

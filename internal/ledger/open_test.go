@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -16,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/pressly/goose/v3"
 )
 
 // children are what copies of this test binary do in a process of their own.
@@ -108,6 +111,63 @@ func TestOpenAtOnce(t *testing.T) {
 		})
 	}
 	all.Wait()
+}
+
+// TestAStoreOfBeforeGoesOn brings the tables of before target documents up to date while submissions are under way.
+func TestAStoreOfBeforeGoesOn(t *testing.T) {
+	for name, place := range map[string]struct {
+		dialect goose.Dialect
+		config  func() Config
+	}{
+		"SQLite":     {goose.DialectSQLite3, func() Config { return Config{Dir: t.TempDir()} }},
+		"PostgreSQL": {goose.DialectPostgres, func() Config { return Config{Database: always(database(t))} }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := place.config()
+			l := opened(t, config, newClock())
+			waits := begin(t, l, Request{Key: key()})
+			must(t, l.Prepared(t.Context(), waits.ID, readyWith(part("", "OuA", "DeA=1")), nil))
+			other := key()
+			other.CHT = "siaya"
+			held := readyWith(part("", "OuB", "DeA=2"))
+			held.State = Held
+			asks := begin(t, l, Request{Key: other})
+			must(t, l.Prepared(t.Context(), asks.ID, held, nil))
+			files, err := fs.Sub(migrations, "migrations")
+			must(t, err)
+			tables, err := goose.NewProvider(place.dialect, l.writer, files, goose.WithDisableGlobalRegistry(true))
+			must(t, err)
+			_, err = tables.DownTo(t.Context(), 5)
+			must(t, errors.Join(err, l.Close()))
+
+			l = opened(t, config, newClock())
+			must(t, l.Advance(t.Context(), asks.ID, Ready, nil))
+			for _, id := range []string{waits.ID, asks.ID} {
+				units, err := l.OrgUnits(t.Context(), id, OrgUnitFilter{})
+				must(t, err)
+				if len(units) != 1 || units[0].Workers != nil || units[0].State != "unsent" {
+					t.Errorf("got the org units %+v", units)
+				}
+				workers, err := l.WorkersOfForm(t.Context(), id)
+				if err != nil || len(workers) > 0 {
+					t.Errorf("got %v, %v", workers, err)
+				}
+				must(t, l.Advance(t.Context(), id, Sending, nil))
+				c, values := record(t, l, id, Range{0, 1}, 10)
+				must(t, l.Acknowledge(t.Context(), id, c.Number, acceptedAll(values), nil))
+				must(t, l.Finish(t.Context(), id, End{State: Accepted}, nil))
+			}
+			next := key()
+			next.Period = periodOf("202611")
+			if period, _, err := l.SettingsBefore(t.Context(), next); err != nil || period != "" {
+				t.Errorf("nobody knows the settings of before: %q, %v", period, err)
+			}
+			if period, err := l.AcceptedBefore(t.Context(), next); err != nil || period != "202610" {
+				t.Errorf("got %q, %v", period, err)
+			}
+			must(t, l.Check(t.Context()))
+		})
+	}
 }
 
 func TestOpenRefusesANewerFile(t *testing.T) {

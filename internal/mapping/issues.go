@@ -41,7 +41,7 @@ func (c *Cell) Issue() issue.Issue {
 
 // Words say what a fault is and what a person can do about it.
 func (f Fault) Words() (text, remedy string) {
-	const document = "one of the target documents behind it is malformed: find it in the CHT by org unit and month, and correct or delete it"
+	const document = "one of the target documents behind it is malformed: find it with mediator coverage --workers, and correct or delete it in the CHT"
 	switch f {
 	case NullValue:
 		return "the CHT gives no number, but null", document
