@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -112,7 +113,7 @@ func validate(address string) error {
 		if err := decoder.SkipValue(); err != nil {
 			return err
 		}
-		if _, err := decoder.ReadToken(); err != io.EOF {
+		if _, err := decoder.ReadToken(); !errors.Is(err, io.EOF) {
 			return fmt.Errorf("something follows the answer: %w", err)
 		}
 		_ = response.Body.Close()

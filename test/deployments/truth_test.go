@@ -228,18 +228,25 @@ type ofMonth struct {
 	month int
 }
 
-// owners gives those of the documents that are there, as they are now.
+// owners gives those of the documents that are there and count somewhere, as they are now.
 func (d *deployment) owners() map[ofMonth]*sandbox.CHTContact {
 	now := map[ofMonth]*sandbox.CHTContact{}
 	for month, docs := range d.months() {
 		for _, doc := range docs {
-			if owner := d.contact(doc.Owner); owner != nil {
+			if owner := d.contact(doc.Owner); owner != nil && d.isPlaced(owner) {
 				copied := *owner
 				now[ofMonth{owner.ID, month}] = &copied
 			}
 		}
 	}
 	return now
+}
+
+// isPlaced says whether a contact, or one above it, carries an org unit of whatever data set: what counts nowhere has not counted yet.
+func (d *deployment) isPlaced(owner *sandbox.CHTContact) bool {
+	return slices.ContainsFunc(d.line(owner), func(c *sandbox.CHTContact) bool {
+		return c != nil && slices.ContainsFunc(c.DHIS, func(u sandbox.CHTOrgUnit) bool { return u.OrgUnit != "" })
+	})
 }
 
 // itemsOf gives the items that a target feeds.
