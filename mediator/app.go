@@ -100,6 +100,9 @@ func newSubmitter(settings *config.Config, a *app, log *logrus.Entry) (*orchestr
 		if err != nil {
 			return nil, err
 		}
+		if configured.FromTargets {
+			limitMemory(documentsMemoryLimit, documentsGarbage)
+		}
 		s.DataSets = append(s.DataSets, configured)
 	}
 	return s, nil
