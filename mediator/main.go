@@ -25,8 +25,8 @@ import (
 const (
 	memoryLimit          = 48 << 20
 	garbage              = 200
-	documentsMemoryLimit = 40 << 20
-	documentsGarbage     = 70
+	documentsMemoryLimit = 36 << 20
+	documentsGarbage     = 60
 )
 
 func main() {
