@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,12 +33,20 @@ type inMemory struct {
 	mu      sync.Mutex
 	handler http.Handler
 	down    bool
+	// spares lets every other try fail as one that was not made.
+	spares bool
+	tries  atomic.Int64
 	calls   []string
 	// seen is asked with each request before it is answered.
 	seen func(*http.Request)
 }
 
 var errRefused = errors.New("connection refused")
+
+type sparedError struct{ error }
+
+// NotTried says that the server was left alone.
+func (sparedError) NotTried() bool { return true }
 
 // Do makes tries while again says so, as transport.Client does.
 func (m *inMemory) Do(request *http.Request, again func(int, *http.Response, []byte, error) (time.Duration, bool)) (*http.Response, []byte, error) {
@@ -68,6 +77,9 @@ func (m *inMemory) try(request *http.Request) (response *http.Response, body []b
 	}
 	if err := request.Context().Err(); err != nil {
 		return nil, nil, err
+	}
+	if down && m.tries.Add(1)%2 == 0 && m.spares {
+		return nil, nil, sparedError{errors.New("not called, as it failed just now")}
 	}
 	if down {
 		return nil, nil, errRefused

@@ -258,12 +258,17 @@ func (r *Registrar) note(err error) {
 
 // tell hands an event on, unless it is the last one again.
 func (r *Registrar) tell(e Event) {
-	text := "known"
+	const known = "known"
+	text := known
 	if e.Err != nil {
 		text = e.Err.Error()
 	}
 	if !e.Registered && text == r.told || r.config.Told == nil {
 		return
+	}
+	var spared interface{ NotTried() bool }
+	if r.told != "" && r.told != known && errors.As(e.Err, &spared) && spared.NotTried() {
+		return // the failure that was told goes on
 	}
 	r.told = text
 	r.config.Told(e)

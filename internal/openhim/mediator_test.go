@@ -103,6 +103,27 @@ func TestTheMediatorRegistersAndStaysKnown(t *testing.T) {
 	}
 }
 
+// TestAnOutageIsToldOnceWhileTheServerIsLeftAlone has a server that is away, and of which every other try is not made, as a breaker
+// does.
+func TestAnOutageIsToldOnceWhileTheServerIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := keep(t, sandbox.OpenHIMConfig{}, false)
+		synctest.Wait()
+		k.network.spares = true
+		k.network.set(true)
+		after(3 * time.Hour)
+		if len(k.events) != 2 || !strings.Contains(k.events[1], "connection refused") {
+			t.Errorf("%d events of one outage: %q", len(k.events), k.events)
+		}
+		k.network.set(false)
+		after(time.Hour)
+		if got := k.events[len(k.events)-1]; got != "known" {
+			t.Errorf("the last event is %q", got)
+		}
+	})
+}
+
 func TestAChangeInTheConsoleArrivesOnceWhateverTheOrderOfItsKeys(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -25,6 +25,8 @@ type Error struct {
 	Fixed bool
 	// Unsent means that nothing of the request can have reached the server.
 	Unsent bool
+	// Untried means that the server was left alone, as it had failed several times just before: it says nothing new.
+	Untried bool
 
 	err error
 }
@@ -40,6 +42,9 @@ func (e *Error) Permanent() bool { return e.Fixed }
 
 // NotSent says that nothing of the request can have reached the server.
 func (e *Error) NotSent() bool { return e.Unsent }
+
+// NotTried says that the server was left alone, as it had failed several times just before.
+func (e *Error) NotTried() bool { return e.Untried }
 
 // Timeout says that the time ran out.
 func (e *Error) Timeout() bool {
@@ -105,7 +110,8 @@ func describe(err error) error {
 	case errors.Is(err, errTooLarge):
 		e.What, e.Remedy, e.Fixed = err.Error(), "raise max_size of this server if the size is right", true
 	case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
-		e.What, e.Remedy, e.Unsent = "not called, as it failed several times in a row just now", "look at the server", true
+		e.What, e.Remedy = "not called, as it failed several times in a row just now", "look at the server"
+		e.Unsent, e.Untried = true, true
 	case errors.Is(err, errStalled):
 		e.What, e.Remedy = err.Error(), "look at the server and the proxy before it, or raise the time-out of this server"
 	case e.Timeout() && e.Unsent:
