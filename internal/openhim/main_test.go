@@ -36,7 +36,7 @@ type inMemory struct {
 	// spares lets every other try fail as one that was not made.
 	spares bool
 	tries  atomic.Int64
-	calls   []string
+	calls  []string
 	// seen is asked with each request before it is answered.
 	seen func(*http.Request)
 }
