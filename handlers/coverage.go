@@ -100,16 +100,12 @@ func (d *door) workers(c *gin.Context) {
 		_ = c.Error(err)
 		return
 	}
-	select {
-	case d.plans <- struct{}{}:
-		defer func() { <-d.plans }()
-	default:
-		_ = c.Error(tooManyPlans)
+	ctx, done, err := d.turn(c)
+	if err != nil {
+		_ = c.Error(err)
 		return
 	}
-	giveTime(c, planLimit+stall)
-	ctx, cancel := context.WithTimeout(c.Request.Context(), planLimit)
-	defer cancel()
+	defer done()
 	found, err := d.Submitter.Workers(ctx, request)
 	if err != nil {
 		_ = c.Error(unread(err))

@@ -109,6 +109,19 @@ type plan struct {
 	compare bool
 }
 
+// turn gives a request that reads a whole month its place and its time; there are only so many places. The caller ends it with
+// done.
+func (d *door) turn(c *gin.Context) (ctx context.Context, done func(), err error) {
+	select {
+	case d.plans <- struct{}{}:
+	default:
+		return nil, nil, tooManyPlans
+	}
+	giveTime(c, planLimit+stall)
+	ctx, cancel := context.WithTimeout(c.Request.Context(), planLimit)
+	return ctx, func() { cancel(); <-d.plans }, nil
+}
+
 // withPlan prepares what the query asks for, and hands it to show. Only so many are prepared at once; when the client
 // goes away, so does the work.
 func (d *door) withPlan(c *gin.Context, asked plan, show func(*orchestration.Plan, orchestration.Report)) {
@@ -118,16 +131,12 @@ func (d *door) withPlan(c *gin.Context, asked plan, show func(*orchestration.Pla
 		_ = c.Error(err)
 		return
 	}
-	select {
-	case d.plans <- struct{}{}:
-		defer func() { <-d.plans }()
-	default:
-		_ = c.Error(tooManyPlans)
+	ctx, done, err := d.turn(c)
+	if err != nil {
+		_ = c.Error(err)
 		return
 	}
-	giveTime(c, planLimit+stall)
-	ctx, cancel := context.WithTimeout(c.Request.Context(), planLimit)
-	defer cancel()
+	defer done()
 	plan, err := d.Submitter.Prepare(ctx, request)
 	if err != nil {
 		_ = c.Error(err)
