@@ -400,7 +400,7 @@ func (s *Submitter) fetch(ctx context.Context, p *Plan, rules *mapping.Mapping, 
 			continue
 		}
 		spool.close()
-		return nil, blocked("org_unit_absent", "check the id: it is the one in DHIS2, after renaming", "org unit %s is not in the CHT's answer", orgUnit)
+		return nil, blocked("org_unit_absent", "check the id: it is the one in DHIS2, after renaming; of target documents an org unit is absent, too, where nobody has synced", "org unit %s is not in the CHT's answer", orgUnit)
 	}
 	return g, nil
 }

@@ -254,9 +254,9 @@ func (c *CHT) serveMember(w http.ResponseWriter, r *http.Request) {
 	}
 	switch r.URL.Path {
 	case allDocs:
-		c.serveAllDocs(w, r, user)
+		c.serveRange(w, r, user, (*database).allDocs)
 	case orgUnitView:
-		c.serveOrgUnits(w, r, user)
+		c.serveRange(w, r, user, (*database).orgUnits)
 	case typeView:
 		c.serveTypes(w, r, user)
 	case "/api/deploy-info":

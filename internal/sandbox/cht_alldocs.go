@@ -99,8 +99,9 @@ func textKey(raw json.RawMessage) (text string, ok bool) {
 	return text, strings.HasPrefix(string(raw), `"`) && json.Unmarshal(raw, &text) == nil
 }
 
-// serveAllDocs answers with the documents of a range of ids, or of the ids that are given.
-func (c *CHT) serveAllDocs(w http.ResponseWriter, r *http.Request, user *CHTUser) {
+// serveRange answers with the rows of a range of keys, or of the keys that are given: of all documents by their ids, or of a row for
+// each org unit of each contact, in the order of the org units.
+func (c *CHT) serveRange(w http.ResponseWriter, r *http.Request, user *CHTUser, rows func(*database, rangeQuery) []byte) {
 	if !online(user) {
 		sendOffline(w, r)
 		return
@@ -112,7 +113,7 @@ func (c *CHT) serveAllDocs(w http.ResponseWriter, r *http.Request, user *CHTUser
 	}
 	c.state.Lock()
 	c.database.read(c.documents)
-	body := c.database.allDocs(query)
+	body := rows(&c.database, query)
 	c.state.Unlock()
 	sendDatabase(w, r, body)
 }

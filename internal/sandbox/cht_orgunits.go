@@ -16,24 +16,6 @@ type orgUnitRow struct {
 	row     *databaseRow
 }
 
-// serveOrgUnits answers with a row for each org unit of each contact, in the order of the org units.
-func (c *CHT) serveOrgUnits(w http.ResponseWriter, r *http.Request, user *CHTUser) {
-	if !online(user) {
-		sendOffline(w, r)
-		return
-	}
-	query, ok := readRange(r, textKey)
-	if !ok {
-		sendBadQuery(w, r)
-		return
-	}
-	c.state.Lock()
-	c.database.read(c.documents)
-	body := c.database.orgUnits(query)
-	c.state.Unlock()
-	sendDatabase(w, r, body)
-}
-
 // orgUnits gives the body of the answer.
 func (d *database) orgUnits(q rangeQuery) []byte {
 	if q.key != nil {
